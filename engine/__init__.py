@@ -1,0 +1,1 @@
+"""What turns executors into training: the trainer, its optimizers and its losses."""

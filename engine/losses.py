@@ -1,0 +1,109 @@
+"""The losses of a step, as a mapping from ports to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError, unknown
+from ..plans.plan import Plan
+
+REDUCTIONS = ("mean", "sum")
+
+
+@dataclass(frozen=True)
+class Losses(Mapping[str, float]):
+    """Each loss of a step, by output port, and their weighted sum.
+
+    Attributes:
+        values: The losses: unweighted, with example weights, without any weight decay.
+        weights: The loss weights at that step.
+        step: The step, 0 for an evaluation.
+        examples: The number of true rows.
+        steps: The number of true time steps by length name, over all rows.
+    """
+
+    values_by_port: Mapping[str, float]
+    weights: Mapping[str, float]
+    step: int
+    examples: int
+    steps: Mapping[str, int]
+
+    def __getitem__(self, port: str) -> float:
+        """Return the loss of a port."""
+        if port not in self.values_by_port:
+            raise unknown("loss", port, self.values_by_port, "the plan")
+        return self.values_by_port[port]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ports."""
+        return iter(self.values_by_port)
+
+    def __len__(self) -> int:
+        """Count the losses."""
+        return len(self.values_by_port)
+
+    @property
+    def weighted(self) -> dict[str, float]:
+        """Each loss times its weight; a port that is only read, with weight 0, counts 0."""
+        return {port: self.weights[port] * found if self.weights[port] else 0.0 for port, found in self.items()}
+
+    @property
+    def total(self) -> float:
+        """The weighted sum: what the step made smaller."""
+        return sum(self.weighted.values())
+
+    def __repr__(self) -> str:
+        """Show as a dict."""
+        return repr(dict(self.values_by_port))
+
+
+class LossSums:
+    """Sums of losses over rows, from which means are made.
+
+    Args:
+        plan: The plan whose losses they are.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        """Start with no rows."""
+        self._plan = plan
+        self._sums = dict.fromkeys(loss_ports(plan), 0.0)
+        self._counts = dict.fromkeys(loss_ports(plan), 0)
+        self.examples = 0
+        self.steps = dict.fromkeys(plan.lengths, 0)
+
+    def add(self, values: Mapping[str, NDArray[np.floating]], rows: int, lengths: Mapping[str, int]) -> None:
+        """Add the true rows of some losses, ``(rows, ...)`` by port."""
+        for port, found in values.items():
+            length = self._plan.losses[port].length
+            self._sums[port] += float(found[:rows].sum(dtype=np.float64))
+            self._counts[port] += rows * (lengths[length] if length is not None else 1)
+        self.examples += rows
+        for name, steps in lengths.items():
+            self.steps[name] += rows * steps
+
+    def losses(self, reduction: str, step: int = 0) -> Losses:
+        """Return the losses.
+
+        Args:
+            reduction: "mean" over examples (over true steps for ``average="steps"``), or "sum".
+            step: The step that they belong to.
+
+        Raises:
+            ArgumentError: The reduction is neither.
+        """
+        if reduction not in REDUCTIONS:
+            raise ArgumentError(f'reduction must be "mean" or "sum", got {reduction!r}')
+        counted = {port: count for port, count in self._counts.items() if count}
+        values = {port: self._sums[port] / (count if reduction == "mean" else 1) for port, count in counted.items()}
+        weights = {port: self._plan.losses[port].weight for port in values}
+        return Losses(values, weights, step, self.examples, dict(self.steps))
+
+
+def loss_ports(plan: Plan) -> tuple[str, ...]:
+    """Return the ports that count as losses: those of loss layers, and those compiled with a weight that is not 0."""
+    return tuple(port for port, loss in plan.losses.items() if loss.is_loss or loss.weight)

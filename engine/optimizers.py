@@ -1,0 +1,130 @@
+"""Optimizers: value objects that say how parameters move, one operator for all of them at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+from .._mxnet import mx
+from ..arrays import real_number
+from ..errors import ArgumentError
+from ..values import value
+
+
+class Optimizer(Protocol):
+    """What a trainer asks of an optimizer.
+
+    `start` makes its state for a flat array of parameters; `apply` queues one update of it. Neither waits.
+    """
+
+    @property
+    def learning_rate(self) -> float:
+        """The step size."""
+
+    def start(self, parameters: Any) -> tuple[Any, ...]:
+        """Return the state, NDArrays of zeros, for parameters ``(elements,)``."""
+
+    def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
+        """Queue the update of parameters ``(elements,)`` and state in place; the first update is number 1."""
+
+
+@value
+class Adam:
+    """Adam: steps by the mean of the gradient over the root of the mean of its square, both corrected for their start.
+
+    ``m = beta1 m + (1 - beta1) g``, ``v = beta2 v + (1 - beta2) g**2``,
+    ``w -= learning_rate * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + epsilon)``.
+
+    Args:
+        learning_rate: The step size.
+        beta1: How much of the mean stays at each step.
+        beta2: How much of the mean square stays at each step.
+        epsilon: Added to the root.
+
+    Raises:
+        ArgumentError: A number is outside of its range.
+
+    Reference: Kingma and Ba 2014, "Adam: a method for stochastic optimization", Algorithm 1.
+
+    Example:
+        >>> Adam(learning_rate=1e-2)
+        Adam(0.01)
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _check(self.learning_rate >= 0, "Adam: learning_rate", "0 or more", self.learning_rate)
+        _check(0 <= self.beta1 < 1, "Adam: beta1", "from 0 to below 1", self.beta1)
+        _check(0 <= self.beta2 < 1, "Adam: beta2", "from 0 to below 1", self.beta2)
+        _check(self.epsilon > 0, "Adam: epsilon", "more than 0", self.epsilon)
+
+    def start(self, parameters: Any) -> tuple[Any, ...]:
+        """Return the means of gradient and square, both zeros."""
+        return mx.nd.zeros_like(parameters), mx.nd.zeros_like(parameters)
+
+    def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
+        """Queue one adam_update; the correction of the square is moved into rate and epsilon, which is the same."""
+        mean, square = state
+        root = math.sqrt(1.0 - self.beta2**update)
+        mx.nd.adam_update(
+            parameters,
+            gradients,
+            mean,
+            square,
+            out=parameters,
+            lr=self.learning_rate * root / (1.0 - self.beta1**update),
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon * root,
+        )
+
+
+@value
+class SGD:
+    """Stochastic gradient descent, with momentum: ``m = momentum * m - learning_rate * g``, ``w += m``.
+
+    Args:
+        learning_rate: The step size.
+        momentum: How much of the last move stays, from 0 to below 1.
+
+    Raises:
+        ArgumentError: A number is outside of its range.
+
+    Reference: Polyak 1964, "Some methods of speeding up the convergence of iteration methods".
+
+    Example:
+        >>> SGD(0.1, momentum=0.9)
+        SGD(0.1, momentum=0.9)
+    """
+
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _check(self.learning_rate >= 0, "SGD: learning_rate", "0 or more", self.learning_rate)
+        _check(0 <= self.momentum < 1, "SGD: momentum", "from 0 to below 1", self.momentum)
+
+    def start(self, parameters: Any) -> tuple[Any, ...]:
+        """Return the last move, zeros; nothing without momentum."""
+        return (mx.nd.zeros_like(parameters),) if self.momentum else ()
+
+    def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
+        """Queue one sgd_mom_update, or one sgd_update."""
+        if self.momentum:
+            mx.nd.sgd_mom_update(
+                parameters, gradients, *state, out=parameters, lr=self.learning_rate, momentum=self.momentum
+            )
+        else:
+            mx.nd.sgd_update(parameters, gradients, out=parameters, lr=self.learning_rate)
+
+
+def _check(holds: bool, what: str, expected: str, found: float) -> None:
+    real_number(found, what)
+    if not holds:
+        raise ArgumentError(f"{what} must be {expected}, got {found!r}")

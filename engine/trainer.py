@@ -1,0 +1,370 @@
+"""The trainer: batches in, losses and outputs out, parameters moved by an optimizer, all of it queued."""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from .._mxnet import mx
+from ..arrays import positive_int
+from ..errors import ArgumentError, Error, NetError, StepError
+from ..executors.executor import Executor
+from ..executors.handles import ArrayMapping, Clock, OutputHandle
+from ..executors.inputs import CheckedBatch, Limits, check_batch
+from ..executors.store import ParameterStore
+from ..mappings import FrozenMapping
+from ..plans.lowering import check_lengths
+from ..plans.net import NetGraph
+from ..plans.plan import Plan
+from .evaluation import Evaluation, Evaluator
+from .losses import Losses, LossSums, loss_ports
+from .optimizers import Optimizer
+from .stats import Stats
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step that has been queued: what must be read to know how it ended.
+
+    Attributes:
+        number: The step.
+        rows: Its true rows.
+        lengths: Its number of steps by length name.
+        losses: Copies of its losses, on the device.
+        done: One parameter as it is after the step; to read it is to wait for all of the step.
+    """
+
+    number: int
+    rows: int
+    lengths: Mapping[str, int]
+    losses: Mapping[str, Any]
+    done: Any
+
+
+class Trainer:
+    """Trains a plan: `update` queues a step and returns, `current_loss` waits for it.
+
+    Args:
+        plan: The plan.
+        optimizer: How parameters move, such as `Adam`.
+        batch_size: The largest number of rows of a batch.
+        lengths: The number of steps by length name, where it is always the same; without it every length that
+            comes gets an executor of its own, on the same arrays.
+        device: "cpu", "gpu:0", or a context of MXNet.
+        seed: Start values depend on (seed, path, shape), random nodes on (seed, step). None draws a seed.
+        arrays: Start values, copied: a net with arrays, a mapping, or another trainer's arrays; may be a part.
+        depth: How many steps may be unfinished: `update` waits only when there are as many.
+        input_gradients: Input ports whose gradients are wanted, in `gradients`.
+
+    Attributes:
+        plan: The plan.
+        optimizer: The optimizer.
+        batch_size: The largest number of rows.
+        device: MXNet's context of the device.
+        seed: The seed.
+        store: The parameters, gradients and auxiliary arrays; `instantiate` can share them.
+        step: The number of the last queued step, 0 before the first.
+
+    Raises:
+        ArgumentError: An argument is not usable.
+        NetError: The plan has nothing to train, or a start value does not fit it.
+
+    Example:
+        >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, compile_plan
+        >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+        >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=2, arrays={"linear.Weights": [[1.0]]})
+        >>> trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
+        1
+        >>> trainer.current_loss()
+        {'Loss': 2.5}
+        >>> trainer.arrays["linear.Weights"][:]
+        array([[1.5]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        optimizer: Optimizer,
+        batch_size: int,
+        lengths: Mapping[str, int] | None = None,
+        device: object = "cpu",
+        seed: int | None = 0,
+        arrays: object = None,
+        depth: int = 2,
+        input_gradients: Sequence[str] = (),
+    ) -> None:
+        """Allocate the arrays; with fixed lengths, bind the executor."""
+        _check(plan, optimizer)
+        self.plan = plan
+        self.optimizer = optimizer
+        self.batch_size = positive_int(batch_size, "batch_size")
+        self.seed = _seed(seed)
+        self._depth = positive_int(depth, "depth")
+        self._lengths = {} if lengths is None else check_lengths(plan, lengths)
+        self._input_gradients = tuple(input_gradients)
+        self.store = ParameterStore(plan, device, self.seed, arrays)
+        self.device = self.store.context
+        self._parameters = self.store.parameters.array
+        self._gradients = self.store.gradients.array
+        self._state = optimizer.start(self._parameters)
+        self._clock = Clock()
+        self._evaluator = Evaluator(self.store, self.batch_size, self._lengths, self._clock)
+        self._limits = Limits(
+            ports=plan.inputs,
+            known=plan.inputs,
+            optional=frozenset(plan.states),
+            rows=self.batch_size,
+            lengths=self._lengths,
+            clock=self._clock,
+        )
+        self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
+        self._last: Executor | None = None
+        self._first_parameter = self._parameters[:1]
+        self._pending: deque[_Step] = deque()
+        self._finished: tuple[int, LossSums] | None = None
+        self._failure: StepError | None = None
+        self._closed = False
+        self._net: tuple[int, NetGraph] | None = None
+        self._stats = Stats()
+        if len(self._lengths) == len(plan.lengths):
+            self._executor(self._lengths)
+
+    # Training
+
+    @property
+    def step(self) -> int:
+        """The number of the last queued step, 0 before the first."""
+        return self._clock.now
+
+    def update(self, batch: Mapping[str, Any]) -> int:
+        """Queue one step: forward, backward, and the optimizer's move of all parameters.
+
+        It waits for no computation, unless `depth` steps are unfinished, or lengths come for the first time and
+        their executor must be bound. The caller's arrays are copied, and free when it returns.
+
+        Args:
+            batch: Arrays by input port, ``(rows, *item)`` or ``(rows, t, *item)``, with 1 to `batch_size` rows: numpy
+                arrays, anything that numpy takes, NDArrays, or handles of `outputs`. Ports of `Plan.states` may be
+                left out, and then start at zeros.
+
+        Returns:
+            The number of the step, 1 for the first.
+
+        Raises:
+            BatchError: The batch does not fit; one line for each mismatch; nothing has changed.
+            StaleHandleError: A handle in it belongs to an earlier step; nothing has changed.
+            StepError: An earlier step failed.
+        """
+        self._check_alive()
+        checked = check_batch(batch, self._limits)
+        executor = self._executor({**self._lengths, **checked.lengths})
+        while len(self._pending) >= self._depth:
+            self._retire()
+        return self._queue(executor, checked)
+
+    def _queue(self, executor: Executor, batch: CheckedBatch) -> int:
+        executor.queue_forward(batch)  # the clock moves: this is now the step
+        step = self._clock.now
+        executor.queue_backward()
+        outputs = executor.raw_outputs()
+        losses = {port: outputs[port].copy() for port in loss_ports(self.plan)}
+        self.optimizer.apply(step, self._parameters, self._gradients, self._state)
+        self._pending.append(_Step(step, batch.rows, executor.lengths, losses, self._first_parameter.copy()))
+        self.store.touch()
+        self._last = executor
+        self._stats = self._stats.counting(batch.rows, batch.nans)
+        return step
+
+    def _executor(self, lengths: Mapping[str, int]) -> Executor:
+        key = tuple(sorted(lengths.items()))
+        if key not in self._executors:
+            self._executors[key] = Executor(
+                self.store,
+                self.batch_size,
+                lengths,
+                input_gradients=self._input_gradients,
+                clock=self._clock,
+                slots=self._depth,
+            )
+        return self._executors[key]
+
+    def _retire(self) -> None:
+        """Wait for the oldest unfinished step."""
+        step = self._pending.popleft()
+        try:
+            step.done.wait_to_read()
+            values = {port: array.asnumpy() for port, array in step.losses.items()}
+        except mx.MXNetError as error:
+            self._pending.clear()
+            self._failure = StepError(f"step {step.number} failed on the device: {error}", step.number, error)
+            raise self._failure from error
+        sums = LossSums(self.plan)
+        sums.add(values, step.rows, step.lengths)
+        self._finished = step.number, sums
+
+    def _retire_all(self) -> None:
+        while self._pending:
+            self._retire()
+
+    def _check_alive(self) -> None:
+        if self._closed:
+            raise Error("this trainer is closed")
+        if self._failure is not None:
+            raise self._failure
+
+    # Reading
+
+    def current_loss(self, reduction: str = "mean") -> Losses:
+        """Return the losses of the last queued step, before its own move of the parameters; waits for it.
+
+        Args:
+            reduction: "mean" per example (per true step for ``average="steps"``), or "sum".
+
+        Returns:
+            The losses by port: those of loss layers, and of ports with a weight that is not 0.
+
+        Raises:
+            Error: There was no step yet.
+            ArgumentError: The reduction is neither.
+            StepError: A step failed.
+        """
+        self._check_alive()
+        self._retire_all()
+        if self._finished is None:
+            raise Error("there is no loss yet: call update(batch) first")
+        step, sums = self._finished
+        return sums.losses(reduction, step)
+
+    @property
+    def outputs(self) -> FrozenMapping[OutputHandle]:
+        """Handles on the outputs of the last queued step, stale once the next is queued; does not wait.
+
+        Raises:
+            Error: There was no step yet.
+            StepError: A step is known to have failed.
+        """
+        self._check_alive()
+        if self._last is None:
+            raise Error("there are no outputs yet: call update(batch) first")
+        return self._last.handles("step")
+
+    @property
+    def arrays(self) -> ArrayMapping:
+        """Live handles on parameters and auxiliary arrays; reading one waits for what is queued."""
+        self._check_alive()
+        return self.store.handles()
+
+    @property
+    def gradients(self) -> ArrayMapping:
+        """Live handles on the gradients of the last step's weighted mean loss, by array, and of inputs asked for."""
+        self._check_alive()
+        inputs = {} if self._last is None else self._last.input_gradient_handles()
+        return ArrayMapping({**self.store.gradient_handles(), **inputs}, "gradient", "the plan")
+
+    def net(self) -> NetGraph:
+        """Return the net with its current arrays, as numpy copies; waits.
+
+        The same object is returned until an array changes. (Once ``arrays[...].array`` has given out a live
+        NDArray, changes can no longer be seen, and each call copies anew.)
+
+        Raises:
+            StepError: A step failed.
+        """
+        self._check_alive()
+        self._retire_all()
+        if self._net is None or self._net[0] != self.store.version or self.store.exposed:
+            self._net = self.store.version, self.plan.net.with_arrays(self.store.values())
+        return self._net[1]
+
+    def evaluate(
+        self, batch: Mapping[str, Any] | Iterable[Mapping[str, Any]], outputs: Sequence[str] | None = None
+    ) -> Evaluation:
+        """Return losses and outputs in test mode, as all queued updates leave the arrays; waits, and moves nothing.
+
+        Args:
+            batch: A batch of any number of rows, or an iterable of batches, whose losses are taken together.
+            outputs: Which outputs: ports of the plan, or any layer's, as "lstm" or "lstm.State"; only the inputs
+                that they need must be given. None: all ports of the plan for a batch, none for an iterable.
+
+        Raises:
+            BatchError: A batch does not fit.
+            ArgumentError: An output is unknown.
+            StepError: A step failed.
+
+        Example:
+            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, compile_plan
+            >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=2, arrays={"linear.Weights": [[3.0]]})
+            >>> trainer.evaluate({"Input": [1.0, 2.0, 3.0]}, outputs=["linear"]).outputs["linear"]
+            array([3., 6., 9.], dtype=float32)
+        """
+        self._check_alive()
+        self._retire_all()
+        return self._evaluator.run(batch, outputs)
+
+    def stats(self) -> Stats:
+        """Return what has been counted so far; does not wait."""
+        return self._stats
+
+    # Ending
+
+    def close(self) -> None:
+        """Wait for what is queued and end the trainer; every later call is an Error.
+
+        Raises:
+            StepError: A step failed.
+        """
+        if self._closed:
+            return
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._retire_all()
+        finally:
+            self._closed = True
+            self._executors.clear()
+            self._last = None
+
+    def __enter__(self) -> Trainer:
+        """Return the trainer."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close; a failed step is raised unless another exception is on its way."""
+        try:
+            self.close()
+        except StepError:
+            if error is None:
+                raise
+
+    def __repr__(self) -> str:
+        """Show plan, optimizer, batch size, device and step."""
+        return (
+            f"Trainer({self.plan!r}, {self.optimizer!r}, batch_size={self.batch_size}, device={str(self.device)!r}, "
+            f"step={self.step})"
+        )
+
+
+def _check(plan: object, optimizer: object) -> None:
+    if not isinstance(plan, Plan):
+        raise ArgumentError(f"Trainer takes a plan (see compile_plan), got {plan!r}")
+    if not (hasattr(optimizer, "start") and hasattr(optimizer, "apply")):
+        raise ArgumentError(f"Trainer takes an optimizer such as Adam(), got {optimizer!r}")
+    if not plan.parameters:
+        raise NetError("the plan has no parameters, so there is nothing to train; instantiate() runs it")
+    if not any(loss.weight for loss in plan.losses.values()):
+        raise NetError(f"all outputs have weight 0 ({', '.join(plan.outputs)}), so there is nothing to train")
+
+
+def _seed(seed: int | None) -> int:
+    if seed is None:
+        return secrets.randbits(31)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ArgumentError(f"seed must be a non-negative integer, or None to draw one, got {seed!r}")
+    return seed

@@ -1,0 +1,1 @@
+"""Everything that owns an NDArray: the parameter store, executors, staging, handles."""

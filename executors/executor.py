@@ -1,0 +1,354 @@
+"""The executor: a plan with a batch size, lengths and a device, and the arrays that these need."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._mxnet import mx
+from ..arrays import ArraySpec, positive_int
+from ..errors import ArgumentError, BatchError, Error, unknown
+from ..mappings import FrozenMapping
+from ..plans.lowering import ROW_MASK, Head, check_lengths, lower, training_heads
+from ..plans.plan import Plan
+from .binding import bind
+from .handles import ArrayHandle, ArrayMapping, Clock, OutputHandle
+from .inputs import CheckedBatch, Limits, check_batch
+from .memory import MemoryReport, planned_bytes
+from .staging import Staging
+from .store import ParameterStore
+
+
+def instantiate(
+    plan: Plan,
+    batch_size: int,
+    lengths: Optional[Mapping[str, int]] = None,
+    device: object = "cpu",
+    training: bool = True,
+    seed: int = 0,
+    arrays: object = None,
+    store: Optional[ParameterStore] = None,
+    input_gradients: tuple[str, ...] | list[str] = (),
+) -> Executor:
+    """Turn a plan into an executor, which owns the arrays.
+
+    Args:
+        plan: The plan.
+        batch_size: The largest number of rows.
+        lengths: The number of steps by length name, for plans that have lengths.
+        device: "cpu", "gpu:0", or a context of MXNet.
+        training: Whether it has gradients, and `Executor.forward` runs in training mode unless told otherwise.
+        seed: Start values depend on (seed, path, shape) alone; random nodes on (seed, pass).
+        arrays: Start values, copied: a net with arrays, a mapping, or another executor's arrays; may be a part.
+        store: Another executor's or trainer's store, whose NDArrays are then shared; excludes seed and arrays.
+        input_gradients: Input ports whose gradients are wanted.
+
+    Raises:
+        ArgumentError: An argument is not usable.
+        NetError: A start value has no array in the plan, or another shape.
+
+    Example:
+        >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, Scalar, compile_plan
+        >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+        >>> executor = instantiate(compile_plan(net), batch_size=2, arrays={"linear.Weights": [[2.0]]})
+        >>> executor.forward({"Input": [1.0, 2.0], "Target": [2.0, 5.0]})
+        >>> executor.outputs["Loss"].asnumpy()
+        array([0., 1.], dtype=float32)
+        >>> executor.backward()
+        >>> executor.gradients["linear.Biases"][:]
+        array([-1.], dtype=float32)
+    """
+    if not isinstance(plan, Plan):
+        raise ArgumentError(f"instantiate takes a plan (see compile_plan), got {plan!r}")
+    if store is None:
+        store = ParameterStore(plan, device, seed, arrays)
+    elif arrays is not None or store.plan != plan:
+        raise ArgumentError("store= shares the arrays of the same plan: give neither arrays= nor another plan with it")
+    return Executor(store, batch_size, lengths or {}, training=training, input_gradients=tuple(input_gradients))
+
+
+class Executor:
+    """A graph bound to its arrays; `instantiate` makes one.
+
+    `forward` and `backward` queue their work and return; reading an output waits. One thread uses an executor.
+
+    Attributes:
+        plan: The plan.
+        store: The parameters, gradients and auxiliary arrays, which several executors can share.
+        batch_size: The largest number of rows.
+        lengths: The number of steps by length name.
+        training: Whether it has gradients.
+    """
+
+    def __init__(
+        self,
+        store: ParameterStore,
+        batch_size: int,
+        lengths: Mapping[str, int],
+        training: bool = True,
+        heads: Optional[tuple[Head, ...]] = None,
+        input_gradients: tuple[str, ...] = (),
+        clock: Optional[Clock] = None,
+        slots: int = 2,
+    ) -> None:
+        """Lower and bind; `heads` are by default all outputs of the plan.
+
+        Raises:
+            ArgumentError: The batch size, a length or an input gradient is not usable.
+            Error: MXNet cannot bind it.
+        """
+        self.plan = plan = store.plan
+        self.store = store
+        self.batch_size = positive_int(batch_size, "batch_size")
+        self.lengths = FrozenMapping(check_lengths(plan, lengths), "length", "the executor")
+        self.training = training
+        self.clock = clock or Clock()
+        self._lowered = lower(plan, self.lengths, heads or training_heads(plan), training)
+        self._ports = {name: plan.inputs[name] for name in plan.inputs if name in set(self._lowered.inputs.values())}
+        self._staging = Staging(self._ports, self.batch_size, self.lengths, store.context, slots)
+        self._input_gradients = self._input_gradient_arrays(input_gradients) if training else {}
+        self._mask = mx.nd.ones((self.batch_size,), ctx=store.context, dtype=plan.dtype) if self._lowered.masked else None
+        self._bound = bind(self._lowered, self._arguments(), self._gradients(), store.context, self.bucket)
+        self._default_heads: dict[int, list[Any]] = {}
+        self._twin: Optional[Executor] = None
+        self._rows = 0
+        self._masked_rows = self.batch_size
+        self._outputs: Optional[FrozenMapping[OutputHandle]] = None
+        self._unused = mx.nd.zeros((1,), ctx=store.context, dtype=plan.dtype)
+        self.limits = Limits(
+            ports=self._ports,
+            known=plan.inputs,
+            optional=frozenset(plan.states),
+            rows=self.batch_size,
+            lengths=self.lengths,
+            clock=self.clock,
+        )
+
+    # What the graph is bound to
+
+    @property
+    def bucket(self) -> str:
+        """What tells this executor from others of its plan, as text."""
+        steps = "".join(f", {name}={count}" for name, count in self.lengths.items())
+        return f"(batch_size={self.batch_size}{steps})"
+
+    def _arguments(self) -> dict[str, Any]:
+        arguments = {name: self._staging.arrays[port] for name, port in self._lowered.inputs.items()}
+        arguments.update({name: self.store.argument(*paths) for name, paths in self._lowered.arrays.items()})
+        if self._mask is not None:
+            arguments[ROW_MASK] = self._mask
+        return arguments
+
+    def _gradients(self) -> dict[str, Any]:
+        if not self.training:
+            return {}
+        trained = {name: paths for name, paths in self._lowered.arrays.items() if paths[0] in self.plan.parameters}
+        gradients = {name: self.store.gradients.view(*paths) for name, paths in trained.items()}
+        for name, port in self._lowered.inputs.items():
+            if port in self._input_gradients:
+                gradients[name] = self._input_gradients[port]
+        return gradients
+
+    def _input_gradient_arrays(self, ports: tuple[str, ...]) -> dict[str, Any]:
+        arrays = {}
+        for port in ports:
+            if port not in self._ports:
+                raise unknown("input", port, self._ports, "the plan")
+            if self._ports[port].count is not None:
+                raise ArgumentError(f'input_gradients: "{port}" holds indices, which have no gradient')
+            arrays[port] = mx.nd.zeros_like(self._staging.arrays[port])
+        return arrays
+
+    # One pass
+
+    def forward(self, batch: Mapping[str, Any], training: Optional[bool] = None) -> None:
+        """Queue a forward pass.
+
+        It returns once the batch has been copied; it waits only while two earlier batches are still on their way.
+
+        Args:
+            batch: Arrays by input port, ``(rows, *item)`` or ``(rows, t, *item)`` with up to `batch_size` rows.
+            training: Dropout and batch statistics, or neither; by default as the executor was made.
+
+        Raises:
+            BatchError: The batch does not fit; nothing was queued.
+            Error: Training mode is asked of an executor without gradients.
+        """
+        if training is True and not self.training:
+            raise Error("this executor was made with training=False; instantiate another one to train")
+        if training is False and self.training:
+            self._forward_twin(batch)
+            return
+        checked = check_batch(batch, self.limits)
+        self._staging.wait()
+        self.queue_forward(checked)
+
+    def _forward_twin(self, batch: Mapping[str, Any]) -> None:
+        if self._twin is None:
+            self._twin = Executor(
+                self.store, self.batch_size, self.lengths, training=False, heads=self._lowered.heads, clock=self.clock
+            )
+        self._twin.forward(batch)
+        self._rows, self._outputs = 0, self._twin.outputs
+
+    def queue_forward(self, batch: CheckedBatch) -> None:
+        """Queue the way of a checked batch to the device and the forward pass; the slot must be free."""
+        self._staging.load(batch)
+        self._set_rows(batch.rows)
+        if self.training and self.plan.random_nodes:
+            mx.random.seed(step_seed(self.store.seed, self.clock.now + 1), ctx=self.store.context)
+        self._bound.forward(is_train=True)
+        outputs = self._bound.outputs
+        for path, moved in zip(self._lowered.moved, outputs[len(self._lowered.heads) :]):
+            moved.copyto(self.store.argument(path))
+            self.store.touch()
+        self.clock.now += 1
+        self._outputs = None
+
+    def _set_rows(self, rows: int) -> None:
+        self._rows = rows
+        if self._mask is not None and rows != self._masked_rows:
+            self._mask[:] = mx.nd.array(np.arange(self.batch_size) < rows, ctx=self.store.context, dtype=self.plan.dtype)
+            self._masked_rows = rows
+
+    def backward(self, gradients: Optional[Mapping[str, ArrayLike]] = None) -> None:
+        """Queue the backward pass: the gradients of the weighted mean of the losses over the true rows.
+
+        Args:
+            gradients: Head gradients of one's own, ``(rows, *item)`` by output port; ports that are not named get 0.
+
+        Raises:
+            Error: There was no forward pass in training mode before.
+            BatchError: A head gradient does not fit its port.
+            UnknownNameError: A port is unknown.
+        """
+        if not self.training or self._rows == 0:
+            raise Error("backward needs a forward pass in training mode before it: forward(batch)")
+        self.queue_backward(self._heads(gradients))
+
+    def queue_backward(self, heads: Optional[list[Any]] = None) -> None:
+        """Queue the backward pass with these head gradients, by default those of the weighted mean."""
+        self._bound.backward(heads if heads is not None else self._mean_heads())
+
+    def _mean_heads(self) -> list[Any]:
+        """Return the head gradients of the mean over the true rows; one that takes no gradient gets a dummy."""
+        found = self._default_heads.get(self._rows)
+        if found is None:
+            if len(self._default_heads) >= 4:  # batches of ever other sizes must not collect
+                self._default_heads.clear()
+            found = [self._mean_head(head) for head in self._lowered.heads]
+            found += [self._unused] * len(self._lowered.moved)
+            self._default_heads[self._rows] = found
+        return found
+
+    def _mean_head(self, head: Head) -> Any:
+        if not head.gradient:
+            return self._unused
+        value = np.zeros(self.plan.outputs[head.name].shape(self.batch_size, self.lengths), self.plan.dtype)
+        value[: self._rows] = self.plan.losses[head.name].weight / self.count(head.name, self._rows)
+        return mx.nd.array(value, ctx=self.store.context, dtype=self.plan.dtype)
+
+    def count(self, port: str, rows: int) -> int:
+        """Return over how many examples, or steps, the mean of an output port goes."""
+        length = self.plan.losses[port].length
+        return rows * (self.lengths[length] if length is not None else 1)
+
+    def _heads(self, gradients: Optional[Mapping[str, ArrayLike]]) -> Optional[list[Any]]:
+        if gradients is None:
+            return None
+        trained = [head.name for head in self._lowered.heads if head.gradient]
+        for name in gradients:
+            if name not in trained:
+                raise unknown("output with a weight that is not 0", name, trained, "the plan")
+        heads = [self._own_head(head, gradients.get(head.name)) for head in self._lowered.heads]
+        return heads + [self._unused] * len(self._lowered.moved)
+
+    def _own_head(self, head: Head, gradient: Optional[ArrayLike]) -> Any:
+        if not head.gradient:
+            return self._unused
+        spec = self.plan.outputs[head.name]
+        value = np.zeros(spec.shape(self.batch_size, self.lengths), self.plan.dtype)
+        if gradient is not None:
+            given, shape = np.asarray(gradient), spec.shape(self._rows, self.lengths)
+            if given.shape != shape or given.dtype.kind not in "fiub":
+                raise BatchError(
+                    f'head gradient of "{head.name}": expected {shape} of numbers, found {given.shape} {given.dtype}'
+                )
+            value[: self._rows] = given
+        return mx.nd.array(value, ctx=self.store.context, dtype=self.plan.dtype)
+
+    # What came out
+
+    @property
+    def outputs(self) -> FrozenMapping[OutputHandle]:
+        """Handles on the outputs of the last pass; stale once the next pass has been queued."""
+        if self._outputs is None:
+            if self._rows == 0:
+                raise Error("there are no outputs yet: call forward(batch) first")
+            self._outputs = self.handles("pass")
+        return self._outputs
+
+    def handles(self, kind: str) -> FrozenMapping[OutputHandle]:
+        """Return handles on the outputs of the last pass, which errors call by this kind and the clock's time."""
+        found = {
+            head.name: OutputHandle(
+                head.name, self.clock.now, (self._rows, *array.shape[1:]), self.lengths, array, self.clock, kind
+            )
+            for head, array in zip(self._lowered.heads, self._bound.outputs)
+        }
+        return FrozenMapping(found, "output", "the plan")
+
+    def raw_outputs(self) -> dict[str, Any]:
+        """Return the NDArrays of the heads, which the next pass overwrites."""
+        return {head.name: array for head, array in zip(self._lowered.heads, self._bound.outputs)}
+
+    @property
+    def arrays(self) -> ArrayMapping:
+        """Live handles on parameters and auxiliary arrays."""
+        return self.store.handles()
+
+    @property
+    def gradients(self) -> ArrayMapping:
+        """Live handles on the gradients of parameters, and of the inputs that were asked for.
+
+        Raises:
+            Error: The executor was made with training=False.
+        """
+        if not self.training:
+            raise Error("an executor made with training=False has no gradients")
+        return ArrayMapping({**self.store.gradient_handles(), **self.input_gradient_handles()}, "gradient", "the plan")
+
+    def input_gradient_handles(self) -> dict[str, ArrayHandle]:
+        """Return live handles on the gradients of inputs, ``(batch_size, *item)``."""
+        return {
+            port: ArrayHandle(ArraySpec(port, array.shape, self.plan.dtype, None), array, None)
+            for port, array in self._input_gradients.items()
+        }
+
+    def memory(self) -> MemoryReport:
+        """Return how many bytes its arrays take, and what MXNet plans for everything between inputs and outputs."""
+        return MemoryReport(
+            bucket=self.bucket,
+            bytes_parameters=self.store.parameters.bytes,
+            bytes_gradients=self.store.gradients.bytes if self.training else 0,
+            bytes_auxiliary=self.store.auxiliary.bytes,
+            bytes_inputs=self._staging.bytes,
+            bytes_input_gradients=sum(
+                array.size * np.dtype(array.dtype).itemsize for array in self._input_gradients.values()
+            ),
+            bytes_planned=planned_bytes(self._bound.debug_str()),
+        )
+
+    def __repr__(self) -> str:
+        """Show plan, bucket and mode."""
+        return f"Executor({self.plan!r}, {self.bucket}, {'training' if self.training else 'evaluation'})"
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Return MXNet's seed of a step: a function of (seed, step), so that a resumed run draws the same numbers."""
+    digest = hashlib.sha256(f"{seed}\n{step}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF

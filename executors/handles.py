@@ -1,0 +1,191 @@
+"""Handles on arrays of the device: live ones on parameters, versioned ones on outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._mxnet import mx
+from ..arrays import ArraySpec
+from ..errors import ArgumentError, StaleHandleError
+from ..mappings import FrozenMapping
+from ..plans.plan import PortSpec
+
+if TYPE_CHECKING:
+    from .store import ParameterStore
+
+
+class ArrayHandle:
+    """A live view of a parameter, an auxiliary array or a gradient.
+
+    ``handle[:]`` reads a numpy copy and waits for what is queued; ``handle[:] = values`` waits and copies in.
+    It is never stale.
+
+    Attributes:
+        path: The array's path.
+        shape: Its shape.
+        dtype: Its dtype, as numpy has it.
+    """
+
+    def __init__(self, spec: ArraySpec, array: Any, store: Optional[ParameterStore]) -> None:
+        """Take the NDArray, and the store whose arrays a write changes (None for gradients)."""
+        self.path = spec.path
+        self.shape = spec.shape
+        self.dtype = np.dtype(spec.dtype)
+        self._array = array
+        self._store = store
+
+    @property
+    def array(self) -> Any:
+        """The live NDArray; a Scalar's has shape (1,). MXNet's own rules hold for it: nothing is checked."""
+        if self._store is not None:
+            self._store.expose()
+        return self._array
+
+    def asnumpy(self) -> NDArray[Any]:
+        """Return a copy; waits for what is queued."""
+        copied: NDArray[Any] = self._array.asnumpy().reshape(self.shape)
+        return copied
+
+    def copy(self) -> Any:
+        """Return a copy on the device as an NDArray; queued, does not wait."""
+        return self._array.copy()
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a copy of a part, ``[:]`` of all; waits."""
+        return self.asnumpy()[key] if self.shape else self.asnumpy()
+
+    def __setitem__(self, key: Any, values: ArrayLike) -> None:
+        """Copy values in, a number or exactly the shape of the part; waits.
+
+        Raises:
+            ArgumentError: The values have another shape, or are no numbers.
+        """
+        new = self.asnumpy()
+        part = new if not self.shape else new[key]
+        found = np.asarray(values)
+        if found.dtype.kind not in "fiub" or (found.shape != () and found.shape != part.shape):
+            raise ArgumentError(
+                f'array "{self.path}": expected {part.shape} of numbers, or one number, '
+                f"found {found.shape} {found.dtype}"
+            )
+        new[key if self.shape else ...] = found
+        self._array[:] = new.reshape(self._array.shape)
+        if self._store is not None:
+            self._store.touch()
+
+    def __array__(self, dtype: Any = None) -> NDArray[Any]:
+        """Let numpy read it; waits."""
+        copied = self.asnumpy()
+        return copied if dtype is None else copied.astype(dtype)
+
+    def __repr__(self) -> str:
+        """Show path, shape and dtype."""
+        return f'<array "{self.path}" {self.shape} {self.dtype}>'
+
+
+class ArrayMapping(FrozenMapping[ArrayHandle]):
+    """Handles by path, where ``arrays[path] = values`` means ``arrays[path][:] = values``."""
+
+    def __setitem__(self, path: str, values: ArrayLike) -> None:
+        """Copy values into an array; waits."""
+        self[path][:] = values
+
+
+class Clock:
+    """Counts passes; a handle that is older than the clock is stale."""
+
+    def __init__(self) -> None:
+        """Start before the first pass."""
+        self.now = 0
+
+
+@dataclass(frozen=True)
+class OutputHandle:
+    """An output of one pass, on the device; stale once the next pass has been queued.
+
+    Attributes:
+        port: The output port.
+        step: The pass it belongs to; for a trainer, the step.
+        shape: ``(rows, *item)`` or ``(rows, t, *item)``.
+        lengths: The number of steps by length name.
+    """
+
+    port: str
+    step: int
+    shape: tuple[int, ...]
+    lengths: Mapping[str, int]
+    _array: Any
+    _clock: Clock
+    _kind: str
+
+    @classmethod
+    def of(
+        cls, spec: PortSpec, array: Any, rows: int, lengths: Mapping[str, int], clock: Clock, kind: str
+    ) -> OutputHandle:
+        """Return the handle on an output of the clock's current pass."""
+        return cls(spec.name, clock.now, spec.shape(rows, lengths), lengths, array, clock, kind)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype, as numpy has it."""
+        return np.dtype(self._array.dtype)
+
+    @property
+    def array(self) -> Any:
+        """The live NDArray, of the whole batch size; unchecked, and overwritten by the next pass of its bucket."""
+        return self._array
+
+    def belongs_to(self, clock: Clock) -> bool:
+        """Tell whether it is an output of this clock's owner."""
+        return self._clock is clock
+
+    def check_fresh(self) -> None:
+        """Raise if a later pass has been queued.
+
+        Raises:
+            StaleHandleError: It was.
+        """
+        if self._clock.now != self.step:
+            raise StaleHandleError(
+                f'output "{self.port}" of {self._kind} {self.step} was overwritten by {self._kind} {self._clock.now}. '
+                f"Read it before the next {self._kind}, or keep a copy: outputs[\"{self.port}\"].copy()"
+            )
+
+    def asnumpy(self) -> NDArray[Any]:
+        """Return a copy of the true rows; waits.
+
+        Raises:
+            StaleHandleError: A later pass has been queued.
+        """
+        self.check_fresh()
+        copied: NDArray[Any] = self._array.asnumpy()[: self.shape[0]]
+        return copied
+
+    def copy(self) -> Any:
+        """Return a copy of the true rows on the device as an NDArray, never stale; queued, does not wait.
+
+        Raises:
+            StaleHandleError: A later pass has been queued.
+        """
+        self.check_fresh()
+        rows = self.shape[0]
+        return self._array.copy() if rows == self._array.shape[0] else self._array[:rows].copy()
+
+    def __array__(self, dtype: Any = None) -> NDArray[Any]:
+        """Let numpy read it; waits."""
+        copied = self.asnumpy()
+        return copied if dtype is None else copied.astype(dtype)
+
+    def __repr__(self) -> str:
+        """Show port, step, shape and dtype."""
+        return f'<output "{self.port}" of {self._kind} {self.step}, {self.shape} {self.dtype}>'
+
+
+def is_ndarray(value: object) -> bool:
+    """Tell whether the value is an NDArray of MXNet."""
+    return isinstance(value, mx.nd.NDArray)

@@ -1,0 +1,253 @@
+"""Checks a batch against a plan before anything is queued: every mismatch in one message."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BatchError, StaleHandleError, nearest
+from ..plans.plan import PortSpec
+from .handles import Clock, OutputHandle, is_ndarray
+
+
+@dataclass
+class CheckedBatch:
+    """A batch that fits the plan.
+
+    Attributes:
+        rows: The number of examples.
+        lengths: The number of steps by length name.
+        host: numpy arrays by port, to be copied.
+        device: NDArrays by port, to be copied on the device.
+        left_out: State ports that start at zeros.
+        nans: How many NaN each port holds, for ports that hold any.
+    """
+
+    rows: int = 0
+    lengths: dict[str, int] = field(default_factory=dict)
+    host: dict[str, NDArray[Any]] = field(default_factory=dict)
+    device: dict[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    nans: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a batch must fit.
+
+    Attributes:
+        ports: The input ports that are needed.
+        known: All input ports of the plan.
+        optional: Those that may be left out: states, which then start at zeros.
+        rows: The largest number of rows, None for any.
+        lengths: The number of steps by length name; a missing one may be any.
+        clock: The clock whose output handles may be fed back, None for none.
+    """
+
+    ports: Mapping[str, PortSpec]
+    known: Mapping[str, PortSpec]
+    optional: frozenset[str]
+    rows: Optional[int]
+    lengths: Mapping[str, int]
+    clock: Optional[Clock]
+
+
+def check_batch(batch: object, limits: Limits) -> CheckedBatch:
+    """Return the batch, checked.
+
+    Raises:
+        BatchError: It does not fit; the message has one line for each mismatch.
+        StaleHandleError: An output handle in it was overwritten.
+    """
+    if not isinstance(batch, Mapping):
+        raise BatchError(
+            f'a batch must map input ports to arrays, as in {{"{next(iter(limits.ports), "Input")}": x}}, '
+            f"got {type(batch).__name__}"
+        )
+    problems: list[str] = _names(batch, limits)
+    checked = CheckedBatch()
+    found: dict[str, tuple[int, ...]] = {}
+    for name, spec in limits.ports.items():
+        if name not in batch:
+            continue
+        try:
+            found[name] = _take(batch[name], spec, checked, limits)
+        except _Problem as problem:
+            problems.append(f'port "{name}" {spec.type!r}: {problem}')
+    checked.left_out = tuple(name for name in limits.ports if name not in batch and name in limits.optional)
+    if not problems:
+        problems = _extents(found, limits, checked)
+    if problems:
+        raise BatchError("the batch does not fit:\n  " + "\n  ".join(problems))
+    return checked
+
+
+class _Problem(Exception):
+    """What is wrong with one port."""
+
+
+def _names(batch: Mapping[str, Any], limits: Limits) -> list[str]:
+    problems = []
+    missing = [name for name in limits.ports if name not in batch and name not in limits.optional]
+    for name in batch:
+        if name not in limits.known:
+            problems.append(f'there is no input "{name}"{nearest(name, missing or limits.known)}')
+    for name in missing:
+        problems.append(f'port "{name}" {limits.ports[name].type!r} is missing')
+    if problems:
+        problems.append(f"the inputs are {', '.join(limits.ports)}")
+    return problems
+
+
+def _take(value: Any, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> tuple[int, ...]:
+    """Check a value's kind and file it; return its shape."""
+    if isinstance(value, OutputHandle):
+        return _take_handle(value, spec, checked, limits)
+    if is_ndarray(value):
+        return _take_device(value, value.shape, spec, checked)
+    array = value if type(value) is np.ndarray else _as_array(value)
+    rank = _rank(spec)
+    if array.ndim != rank:
+        raise _Problem(_rank_text(array.shape, spec, rank))
+    if spec.count is not None:
+        _check_indices(array, spec.count)
+    else:
+        _check_numbers(array, spec, checked)
+    checked.host[spec.name] = array
+    return array.shape
+
+
+def _take_handle(handle: OutputHandle, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> tuple[int, ...]:
+    if limits.clock is None or not handle.belongs_to(limits.clock):
+        raise _Problem(f'{handle!r} belongs to another trainer or executor; give a copy of it: handle.copy()')
+    try:
+        handle.check_fresh()
+    except StaleHandleError as error:
+        raise StaleHandleError(f'port "{spec.name}": {error}') from None
+    return _take_device(handle.array, handle.shape, spec, checked)
+
+
+def _take_device(array: Any, shape: tuple[int, ...], spec: PortSpec, checked: CheckedBatch) -> tuple[int, ...]:
+    if spec.count is not None:
+        raise _Problem("indices must come from the host, where their range is checked: give .asnumpy()")
+    dtype = np.dtype(array.dtype)
+    if dtype != np.dtype(spec.transfer_dtype):
+        raise _Problem(f"expected an array of {spec.transfer_dtype}, found {dtype}")
+    if len(shape) != _rank(spec):
+        raise _Problem(_rank_text(shape, spec, _rank(spec)))
+    checked.device[spec.name] = array
+    return shape
+
+
+def _as_array(value: Any) -> NDArray[Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy below 1.24 only warns of ragged lists
+            array = np.asarray(value)
+    except (ValueError, TypeError, Warning):
+        raise _Problem("is ragged: its rows have different shapes; give one array") from None
+    return array
+
+
+def _rank(spec: PortSpec) -> int:
+    return len(spec.shape(1, {spec.length: 1} if spec.length else {}))
+
+
+def _pattern(spec: PortSpec) -> str:
+    shape = spec.shape(1, {spec.length: 1} if spec.length else {})
+    steps = (spec.length,) if spec.length else ()
+    axes = ("batch", *steps, *(str(extent) for extent in shape[1 + len(steps) :]))
+    return f"({', '.join(map(str, axes))}{',' if len(axes) == 1 else ''})"
+
+
+def _rank_text(shape: tuple[int, ...], spec: PortSpec, rank: int) -> str:
+    text = f"expected {_pattern(spec)}, found {shape}"
+    if len(shape) == rank + 1 and shape[-1] == 1:
+        text += "; give array[..., 0], or declare the port as a Vector(1)"
+    elif len(shape) == rank - 1:
+        text += "; an axis is missing" + (" (the batch axis? array[None])" if spec.length else "")
+    return text
+
+
+def _check_indices(array: NDArray[Any], count: int) -> None:
+    if array.dtype.kind not in "iu":
+        raise _Problem(f"expected integers, found {array.dtype}")
+    if array.size and (array.min() < 0 or array.max() >= count):
+        bad = np.argwhere((array < 0) | (array >= count))[0]
+        where = ", ".join(map(str, bad))
+        raise _Problem(f"expected indices from 0 to {count - 1}, found {array[tuple(bad)]} at [{where}]")
+
+
+def _check_numbers(array: NDArray[Any], spec: PortSpec, checked: CheckedBatch) -> None:
+    kind = array.dtype.kind
+    if kind == "f":
+        nans = _count_nans(array)
+        if nans:
+            checked.nans[spec.name] = nans
+    elif kind not in "iub":
+        found = f"{array.dtype}" if kind != "O" else "objects (a ragged list?)"
+        raise _Problem(f"expected real numbers, found {found}")
+    if spec.transfer_dtype[0] in "iu" and kind != "b" and array.size:
+        limit = np.iinfo(spec.transfer_dtype)
+        if kind == "f":
+            raise _Problem(f"expected integers of {spec.transfer_dtype}, found {array.dtype}")
+        if array.min() < limit.min or array.max() > limit.max:
+            raise _Problem(f"expected numbers from {limit.min} to {limit.max} ({spec.transfer_dtype}), found others")
+
+
+def _count_nans(array: NDArray[Any]) -> int:
+    """Count NaN; the sum, a fast single pass, tells when there are none."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = array.sum()
+    return int(np.isnan(array).sum()) if np.isnan(total) else 0
+
+
+def _extents(found: Mapping[str, tuple[int, ...]], limits: Limits, checked: CheckedBatch) -> list[str]:
+    """Check that all ports agree in rows and lengths, and have their items' shapes."""
+    problems = []
+    rows: dict[int, str] = {}
+    lengths: dict[str, dict[int, str]] = {}
+    for name, shape in found.items():
+        spec = limits.ports[name]
+        rows.setdefault(shape[0], name)
+        steps = {}
+        if spec.length is not None:
+            steps[spec.length] = shape[1]
+            lengths.setdefault(spec.length, {}).setdefault(shape[1], name)
+        if shape != spec.shape(shape[0], steps):
+            problems.append(f'port "{name}" {spec.type!r}: expected {_pattern(spec)}, found {shape}')
+    if len(rows) != 1:
+        listed = ", ".join(f'{count} in "{name}"' for count, name in rows.items()) or "no arrays"
+        problems.append(f"all ports must have the same number of rows, found {listed}")
+    else:
+        checked.rows = next(iter(rows))
+        problems += _check_rows(checked.rows, limits)
+    for length, ports in lengths.items():
+        problems += _check_steps(length, ports, limits, checked)
+    return problems
+
+
+def _check_rows(rows: int, limits: Limits) -> list[str]:
+    if rows < 1:
+        return ["it has no rows"]
+    if limits.rows is not None and rows > limits.rows:
+        return [f"it has {rows} rows, more than the batch size of {limits.rows}"]
+    return []
+
+
+def _check_steps(length: str, ports: Mapping[int, str], limits: Limits, checked: CheckedBatch) -> list[str]:
+    if len(ports) > 1:
+        listed = ", ".join(f'{steps} in "{name}"' for steps, name in ports.items())
+        return [f'ports that share the length "{length}" must have the same number of steps, found {listed}']
+    steps, name = next(iter(ports.items()))
+    if steps < 1:
+        return [f'port "{name}": its sequences have no steps (length "{length}")']
+    if limits.lengths.get(length, steps) != steps:
+        return [f'port "{name}": expected {limits.lengths[length]} steps (length "{length}"), found {steps}']
+    checked.lengths[length] = steps
+    return []

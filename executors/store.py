@@ -1,0 +1,168 @@
+"""The parameter store: all parameters in one flat array, all gradients in another, and named views of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._mxnet import mx
+from ..arrays import ArraySpec, as_arrays, as_context
+from ..errors import NetError, nearest
+from ..mappings import FrozenMapping
+from ..plans.initializers import initial_value
+from ..plans.plan import Plan
+from .handles import ArrayHandle, ArrayMapping
+
+ALIGNMENT = 16  # elements: a cache line of float32, so that every view starts where vector code likes it
+
+
+class FlatArray:
+    """Arrays side by side in one NDArray.
+
+    Attributes:
+        array: ``(elements,)``, with gaps of zeros between the arrays; None where there are no arrays.
+        specs: The arrays by path.
+        offsets: Where each begins.
+    """
+
+    def __init__(self, specs: Mapping[str, ArraySpec], together: set[tuple[str, str]], context: Any, dtype: str):
+        """Lay the arrays out, in order; those of `together` follow their neighbour without a gap."""
+        self.specs = dict(specs)
+        self.offsets: dict[str, int] = {}
+        end, before = 0, ""
+        for path, spec in self.specs.items():
+            if (before, path) not in together:
+                end = -(-end // ALIGNMENT) * ALIGNMENT
+            self.offsets[path] = end
+            end, before = end + spec.size, path
+        self.array: Any = mx.nd.zeros((end,), ctx=context, dtype=dtype) if end else None
+
+    def view(self, *paths: str) -> Any:
+        """Return a view of one array in its shape, or of several neighbours as one vector."""
+        begin, last = self.offsets[paths[0]], paths[-1]
+        flat = self.array[begin : self.offsets[last] + self.specs[last].size]
+        if len(paths) > 1:
+            return flat
+        shape = self.specs[last].shape
+        return flat.reshape(shape) if shape else flat
+
+    def fill(self, values: Mapping[str, NDArray[Any]]) -> None:
+        """Set all arrays; waits."""
+        if self.array is None:
+            return
+        flat = np.zeros(self.array.shape, self.array.dtype)
+        for path, found in values.items():
+            begin = self.offsets[path]
+            flat[begin : begin + found.size] = found.reshape(-1)
+        self.array[:] = flat
+
+    @property
+    def bytes(self) -> int:
+        """The size in memory."""
+        return 0 if self.array is None else int(self.array.size * np.dtype(self.array.dtype).itemsize)
+
+
+class ParameterStore:
+    """The arrays that executors share: parameters, their gradients, and auxiliary arrays.
+
+    Args:
+        plan: The plan whose arrays they are.
+        device: "cpu", "gpu:0", or a context of MXNet.
+        seed: Start values depend on (seed, path, shape) alone.
+        arrays: Start values, copied: a net with arrays, another store's arrays, or a mapping; may be a part.
+
+    Attributes:
+        plan: The plan.
+        context: MXNet's context of the device.
+        seed: The seed.
+        parameters: The flat array of parameters.
+        auxiliary: The flat array of auxiliary arrays.
+        version: A number that changes whenever an array may have changed.
+
+    Raises:
+        NetError: A start value has no array, or another shape.
+        ArgumentError: The device is unknown, or `arrays` is of no known kind.
+    """
+
+    def __init__(self, plan: Plan, device: object = "cpu", seed: int = 0, arrays: object = None) -> None:
+        """Allocate and fill parameters and auxiliary arrays; gradients are allocated when first asked for."""
+        self.plan = plan
+        self.context = as_context(device)
+        self.seed = seed
+        given = {} if arrays is None else _start_values(plan, as_arrays(arrays))
+        together = {
+            pair for node in plan.nodes.values() for group in node.packs for pair in zip(group, group[1:])
+        }
+        self._together = together
+        self.parameters = FlatArray(plan.parameters, together, self.context, plan.dtype)
+        self.auxiliary = FlatArray(plan.auxiliary, set(), self.context, plan.dtype)
+        for flat in (self.parameters, self.auxiliary):
+            flat.fill(
+                {path: given[path] if path in given else initial_value(spec, seed) for path, spec in flat.specs.items()}
+            )
+        self.version = 0
+        self._exposed = False
+        self._gradients: Optional[FlatArray] = None
+        self._views: dict[tuple[str, ...], Any] = {}
+
+    @property
+    def gradients(self) -> FlatArray:
+        """The flat array of gradients, laid out as the parameters."""
+        if self._gradients is None:
+            self._gradients = FlatArray(self.plan.parameters, self._together, self.context, self.plan.dtype)
+        return self._gradients
+
+    def argument(self, *paths: str) -> Any:
+        """Return the view that an argument of a graph binds: one array, or neighbours as one vector."""
+        if paths not in self._views:
+            flat = self.auxiliary if paths[0] in self.auxiliary.specs else self.parameters
+            self._views[paths] = flat.view(*paths)
+        return self._views[paths]
+
+    def touch(self) -> None:
+        """Note that arrays change."""
+        self.version += 1
+
+    def expose(self) -> None:
+        """Note that a live NDArray was given out, so that changes can no longer be seen."""
+        self._exposed = True
+
+    @property
+    def exposed(self) -> bool:
+        """Whether a live NDArray of a parameter was given out."""
+        return self._exposed
+
+    def handles(self) -> ArrayMapping:
+        """Return live handles on parameters and auxiliary arrays."""
+        specs = {**self.parameters.specs, **self.auxiliary.specs}
+        found = {path: ArrayHandle(spec, self.argument(path), self) for path, spec in specs.items()}
+        return ArrayMapping(found, "array", "the plan")
+
+    def gradient_handles(self) -> dict[str, ArrayHandle]:
+        """Return live handles on the gradients of the parameters."""
+        flat = self.gradients
+        return {path: ArrayHandle(spec, flat.view(path), None) for path, spec in flat.specs.items()}
+
+    def values(self) -> FrozenMapping[NDArray[Any]]:
+        """Return numpy copies of parameters and auxiliary arrays; waits."""
+        return FrozenMapping({path: handle.asnumpy() for path, handle in self.handles().items()}, "array", "the plan")
+
+
+def _start_values(plan: Plan, arrays: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    specs = {**plan.parameters, **plan.auxiliary}
+    values: dict[str, NDArray[Any]] = {}
+    wrong: list[str] = []
+    for path, found in arrays.items():
+        if path not in specs:
+            wrong.append(f'the plan has no array "{path}"{nearest(path, specs)}')
+            continue
+        value = found.asnumpy() if hasattr(found, "asnumpy") else np.asarray(found)
+        if value.shape != specs[path].shape or value.dtype.kind not in "fiub":
+            wrong.append(f'"{path}": expected {specs[path].shape} of numbers, found {value.shape} {value.dtype}')
+        values[path] = value
+    if wrong:
+        raise NetError("arrays: " + "\n".join(wrong))
+    return values

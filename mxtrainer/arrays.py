@@ -1,0 +1,137 @@
+"""What an array is: its name, shape and dtype; the rules for dtypes and devices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._mxnet import mx
+from .errors import ArgumentError
+
+REAL_DTYPES = ("float32", "float64")
+TRANSFER_DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64")
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """A parameter or an auxiliary array of a plan.
+
+    Attributes:
+        path: The name by net path, for example ``"lstm.InputWeights"``.
+        shape: The shape; it depends on no batch size and no length.
+        dtype: The dtype on the device.
+        initializer: What draws its start value, a value of `mxtrainer.initializers`.
+        auxiliary: Whether it is moved by the forward pass and not by the optimizer.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    initializer: Any
+    auxiliary: bool = False
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+def as_arrays(arrays: object) -> dict[str, Any]:
+    """Return the arrays of a net, a trainer's arrays or a mapping as one dict by name.
+
+    Raises:
+        ArgumentError: It is none of these.
+    """
+    source = getattr(arrays, "arrays", arrays)
+    if not isinstance(source, Mapping):
+        raise ArgumentError(
+            f"arrays= must be a net with arrays, trainer.arrays, or a mapping from array names to numpy arrays, "
+            f"got {type(arrays).__name__}"
+        )
+    return dict(source)
+
+
+def check_dtype(dtype: object) -> str:
+    """Return the name of a dtype that a plan can have.
+
+    Raises:
+        ArgumentError: MXNet's CPU build cannot train in this dtype.
+
+    Example:
+        >>> check_dtype("float64")
+        'float64'
+    """
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    if name not in REAL_DTYPES:
+        raise ArgumentError(f"dtype must be one of {', '.join(REAL_DTYPES)}, got {dtype!r}")
+    return name
+
+
+def as_context(device: object) -> Any:
+    """Return MXNet's context for a device: ``"cpu"``, ``"gpu:1"``, or a context as it is.
+
+    Raises:
+        ArgumentError: The device is unknown, or a GPU that this build of MXNet does not have.
+
+    Example:
+        >>> as_context("cpu")
+        cpu(0)
+    """
+    if isinstance(device, mx.Context):
+        kind, number = device.device_type, device.device_id
+    else:
+        match = re.fullmatch(r"(cpu|gpu)(?::(\d+))?", device) if isinstance(device, str) else None
+        if match is None:
+            raise ArgumentError(f'device must be "cpu", "gpu" or one with a number as in "gpu:1", got {device!r}')
+        kind, number = match[1], int(match[2] or 0)
+    if kind == "gpu":
+        _check_gpu(number)
+    return mx.Context(kind, number)
+
+
+def _check_gpu(number: int) -> None:
+    if not mx.runtime.Features().is_enabled("CUDA"):
+        raise ArgumentError(
+            f'device "gpu:{number}": this build of MXNet has no GPU support. Install one that has in place of '
+            f'"mxnet", for example "pip install mxnet-cu112==1.9.1" for CUDA 11.2, or use device="cpu".'
+        )
+    found = mx.context.num_gpus()
+    if number >= found:
+        raise ArgumentError(f'device "gpu:{number}": this machine has {found} GPUs, counted from 0')
+
+
+def positive_int(value: object, what: str) -> int:
+    """Return the value as an int of at least 1.
+
+    Raises:
+        ArgumentError: It is not one.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ArgumentError(f"{what} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def real_number(value: object, what: str) -> float:
+    """Return the value as a finite float.
+
+    Raises:
+        ArgumentError: It is not a number, or not finite.
+    """
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not np.isfinite(value):  # type: ignore[call-overload]  # a number by the line above
+        raise ArgumentError(f"{what} must be a finite number, got {value!r}")
+    return float(value)  # type: ignore[arg-type]  # a number by the line above
+
+
+def shape_of_ints(value: object, what: str) -> tuple[int, ...]:
+    """Return a shape: one positive integer or a sequence of them.
+
+    Raises:
+        ArgumentError: It is something else.
+    """
+    entries = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    return tuple(positive_int(entry, f"{what} (each entry)" if len(entries) != 1 else what) for entry in entries)

@@ -1,0 +1,1 @@
+"""Net descriptions and plans: no device, no batch size, no array."""

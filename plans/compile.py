@@ -1,0 +1,245 @@
+"""From a net to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from typing import Optional
+
+from ..arrays import ArraySpec, check_dtype, real_number
+from ..errors import NetError, nearest
+from ..mappings import FrozenMapping
+from .graph import Graph, Source, Types, undetermined
+from .layers.base import Declared, Layer
+from .layers.losses import Loss
+from .net import NetGraph
+from .plan import LossSpec, Plan, PlanNode, PortSpec
+from .types import Array, PortType, item_of, length_of
+
+
+def compile_plan(
+    net: NetGraph,
+    losses: Optional[Mapping[str, float]] = None,
+    example_weights: Optional[Mapping[str, str]] = None,
+    dtype: str = "float32",
+) -> Plan:
+    """Compile a net into a plan.
+
+    Args:
+        net: The net; its arrays, if any, are dropped (give them to ``arrays=`` of a trainer or an executor).
+        losses: The weight of each output port. A port of a loss layer counts 1.0 unless given; every other output
+            must be given, 0.0 to keep it alive without training it, except states of `NetGraph.with_states`. A
+            weighted port that is no loss counts as the sum of its item's elements.
+        example_weights: ``{"Loss": "Weight"}``: a new input port ``(batch,)`` whose values multiply this loss.
+        dtype: The dtype of all real arrays: float32, or float64.
+
+    Returns:
+        The plan; the same arguments give the same bytes.
+
+    Raises:
+        NetError: A type is not determined, an output has no weight, or a name is unknown.
+        ArgumentError: The dtype is unknown, or a weight is not a number.
+
+    Example:
+        >>> from mxtrainer import Linear, MeanAbsoluteLoss, NetGraph, Scalar
+        >>> net = NetGraph(
+        ...     {"linear": Linear(), "mae": MeanAbsoluteLoss()},
+        ...     [("Input", "linear", "mae", "Loss"), ("linear", "StateOut")],
+        ...     inputs={"Input": Scalar(), "Target": Scalar()},
+        ... )
+        >>> plan = compile_plan(net, losses={"StateOut": 0.0})
+        >>> tuple(plan.parameters)
+        ('linear.Weights', 'linear.Biases')
+    """
+    if not isinstance(net, NetGraph):
+        raise NetError(f"compile_plan takes a net, got {net!r}")
+    dtype = check_dtype(dtype)
+    bare = net.with_arrays({})
+    graph, types = bare.graph, bare.types
+    missing = undetermined(graph, types)
+    if missing is not None:
+        raise NetError(missing)
+    specs = _losses(bare, losses or {}, example_weights or {})
+    arrays, nodes = _arrays(graph, types, dtype)
+    return Plan(
+        net=bare,
+        losses=specs,
+        dtype=dtype,
+        inputs=_inputs(bare, specs, dtype),
+        outputs=FrozenMapping(
+            {name: _port(name, _known(types.of(source)), dtype) for name, source in graph.outputs.items()},
+            "output",
+            "the plan",
+        ),
+        parameters=_chosen(arrays, auxiliary=False),
+        auxiliary=_chosen(arrays, auxiliary=True),
+        states=_states(graph),
+        random_nodes=tuple(path for path, node in graph.nodes.items() if node.layer.random),
+        lengths=_lengths(types),
+        nodes=nodes,
+        graph_of_nodes=graph,
+        types=types,
+    )
+
+
+def _known(port: Optional[PortType]) -> PortType:
+    assert port is not None  # `undetermined` has been asked
+    return port
+
+
+def _port(name: str, port: PortType, dtype: str) -> PortSpec:
+    item = item_of(port)
+    own = dtype if isinstance(item, Array) else item.dtype
+    return PortSpec(name, port, own, item.dtype or dtype)
+
+
+def _inputs(net: NetGraph, losses: Mapping[str, LossSpec], dtype: str) -> FrozenMapping[PortSpec]:
+    specs = {name: _port(name, _known(port), dtype) for name, port in net.inputs.items()}
+    for loss in losses.values():
+        if loss.example_weights is not None:
+            specs[loss.example_weights] = _port(loss.example_weights, Array(()), dtype)
+    return FrozenMapping(specs, "input", "the plan")
+
+
+def _losses(
+    net: NetGraph, weights: Mapping[str, float], example_weights: Mapping[str, str]
+) -> FrozenMapping[LossSpec]:
+    outputs = net.graph.outputs
+    for argument, given in (("losses", weights), ("example_weights", example_weights)):
+        if not isinstance(given, Mapping):
+            raise NetError(f"{argument} must map output ports, got {given!r}")
+        for name in given:
+            if name not in outputs:
+                raise NetError(
+                    f'{argument}: the net has no output "{name}"{nearest(name, outputs) or "."} '
+                    f"Its outputs: {', '.join(outputs)}"
+                )
+    specs = {name: _loss(net, name, source, weights, example_weights) for name, source in outputs.items()}
+    return FrozenMapping(specs, "output", "the plan")
+
+
+def _loss(
+    net: NetGraph, name: str, source: Source, weights: Mapping[str, float], example_weights: Mapping[str, str]
+) -> LossSpec:
+    assert source.node is not None  # outputs come from layers
+    layer = net.graph.nodes[source.node].layer
+    is_loss = isinstance(layer, Loss)
+    weight = _weight(name, layer, source, weights)
+    column = example_weights.get(name)
+    if column is not None:
+        if not is_loss:
+            raise NetError(f'example_weights: the output "{name}" is no loss')
+        if not isinstance(column, str) or not column or column in net.inputs:
+            raise NetError(
+                f'example_weights: "{name}" needs the name of a new input port, got {column!r}; '
+                f"the net's inputs: {', '.join(net.inputs)}"
+            )
+    steps = isinstance(layer, Loss) and layer.average == "steps"
+    length = length_of(_known(net.types.nodes[source.node].inputs["Input"])) if steps else None
+    return LossSpec(weight, column, length, is_loss)
+
+
+def _weight(name: str, layer: Layer, source: Source, weights: Mapping[str, float]) -> float:
+    if name in weights:
+        weight = real_number(weights[name], f'losses: the weight of "{name}"')
+        if weight and isinstance(layer, Loss) and not layer.trained:
+            raise NetError(f'losses: "{name}" comes from {layer!r}, which has no gradient; its weight must be 0')
+        return weight
+    if isinstance(layer, Loss):
+        return 1.0 if layer.trained else 0.0
+    if name == str(source) and source.port in layer.states or "." in name:
+        return 0.0  # a state port of with_states; only these have a dot
+    raise NetError(
+        f'the output "{name}" feeds no loss: add it with weight 0, as in losses={{"{name}": 0.0}}, to keep it alive '
+        f"without training it"
+    )
+
+
+def _arrays(graph: Graph, types: Types, dtype: str) -> tuple[dict[str, ArraySpec], FrozenMapping[PlanNode]]:
+    """Return all arrays that have storage, by path, and whose arrays each node uses."""
+    declared = {path: node.layer.arrays(types.nodes[path]) for path, node in graph.nodes.items()}
+    specs: dict[str, ArraySpec] = {}
+    for path, arrays in declared.items():
+        _check_initializers(path, graph.nodes[path].layer, arrays)
+        for name, array in arrays.items():
+            full = f"{path}.{name}"
+            if graph.owner_of(full) == full:
+                initializer = graph.nodes[path].layer.chosen_initializers().get(name, array.initializer)
+                specs[full] = ArraySpec(full, array.shape, dtype, initializer, array.auxiliary)
+    used = {path: {name: _owner(graph, specs, path, name, arrays[name]) for name in arrays} for path, arrays in declared.items()}
+    _check_share(graph, declared)
+    packs = _packs(graph, used)
+    return specs, FrozenMapping({path: PlanNode(path, FrozenMapping(used[path]), packs[path]) for path in graph.nodes})
+
+
+def _check_initializers(path: str, layer: Layer, arrays: Mapping[str, Declared]) -> None:
+    for name in layer.chosen_initializers():
+        if name not in arrays:
+            raise NetError(
+                f'layer "{path}" ({layer!r}): initializers name no array of it: "{name}"{nearest(name, arrays) or "."} '
+                f"Its arrays: {', '.join(arrays) or 'none'}"
+            )
+
+
+def _owner(graph: Graph, specs: Mapping[str, ArraySpec], path: str, name: str, array: Declared) -> str:
+    full = f"{path}.{name}"
+    owner = graph.owner_of(full)
+    if owner not in specs:
+        raise NetError(f'share: "{full}" is to use "{owner}", but there is no such array{nearest(owner, specs)}')
+    spec = specs[owner]
+    if (spec.shape, spec.auxiliary) != (array.shape, array.auxiliary):
+        raise NetError(f'share: "{full}" {array.shape} is to use "{owner}" {spec.shape}: the shapes must be the same')
+    return owner
+
+
+def _check_share(graph: Graph, declared: Mapping[str, Mapping[str, Declared]]) -> None:
+    full = [f"{path}.{name}" for path, arrays in declared.items() for name in arrays]
+    for user in graph.share:
+        if not any(path == user or path.startswith(f"{user}.") for path in full):
+            raise NetError(f'share: there is no layer or array "{user}" with arrays{nearest(user, full)}')
+
+
+def _packs(graph: Graph, used: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Return the groups of each node that can be one view: no array of a group is also used in another grouping."""
+    groups = {
+        path: tuple(tuple(used[path][name] for name in names) for names in node.layer.packs())
+        for path, node in graph.nodes.items()
+    }
+    grouping: dict[str, set[tuple[str, ...]]] = {}
+    for path, arrays in used.items():
+        for array in arrays.values():
+            group = next((group for group in groups[path] if array in group), (array,))
+            grouping.setdefault(array, set()).add(group)
+    return {
+        path: tuple(group for group in found if all(len(grouping[array]) == 1 for array in group) and _one_owner(group))
+        for path, found in groups.items()
+    }
+
+
+def _one_owner(group: tuple[str, ...]) -> bool:
+    """Tell whether the arrays were declared by one layer, hence lie side by side."""
+    return len({array.rpartition(".")[0] for array in group}) == 1
+
+
+def _chosen(arrays: Mapping[str, ArraySpec], auxiliary: bool) -> FrozenMapping[ArraySpec]:
+    return FrozenMapping(
+        {path: spec for path, spec in arrays.items() if spec.auxiliary is auxiliary}, "array", "the plan"
+    )
+
+
+def _states(graph: Graph) -> FrozenMapping[str]:
+    """Return the output port of each input port that feeds a state which is also taken out."""
+    states: dict[str, str] = {}
+    for path, node in graph.nodes.items():
+        for port, source in node.feeds.items():
+            if source.node is None and port in node.layer.states:
+                outputs = [name for name, taken in graph.outputs.items() if taken == Source(path, port)]
+                if outputs:
+                    states[source.port] = source.port if source.port in outputs else outputs[0]
+    return FrozenMapping({name: states[name] for name in graph.inputs if name in states}, "state", "the plan")
+
+
+def _lengths(types: Types) -> tuple[str, ...]:
+    ports = [*types.inputs.values(), *(port for node in types.nodes.values() for port in node.outputs.values())]
+    names = [length_of(port) for port in ports if port is not None]
+    return tuple(dict.fromkeys(name for name in names if name is not None))

@@ -1,0 +1,253 @@
+"""A net without nesting: nodes by path, who feeds whom, and the type of every port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Optional
+
+from ..errors import NetError
+from ..mappings import FrozenMapping
+from .layers.base import Layer, Mismatch, Ports
+from .types import PortType, on_device
+
+if TYPE_CHECKING:
+    from .net import NetGraph
+
+
+class Source(NamedTuple):
+    """Where an edge begins: an output of a node, or a port of the net where `node` is None."""
+
+    node: Optional[str]
+    port: str
+
+    def __str__(self) -> str:
+        """Show as a user writes it."""
+        return self.port if self.node is None else f"{self.node}.{self.port}"
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """A layer at its place.
+
+    Attributes:
+        path: Its name, with the names of the nets around it, as in ``"encoder.lstm"``.
+        layer: The layer.
+        inputs: Its input ports.
+        feeds: The source of each connected input.
+    """
+
+    path: str
+    layer: Layer
+    inputs: tuple[str, ...]
+    feeds: FrozenMapping[Source]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A flat net.
+
+    Attributes:
+        nodes: The nodes by path, in the order in which they were written.
+        order: Their paths, each after those that feed it, otherwise as written.
+        inputs: The net's input ports.
+        outputs: The source of each output port of the net.
+        share: Whose arrays a node, or an array, uses.
+    """
+
+    nodes: FrozenMapping[GraphNode]
+    order: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: FrozenMapping[Source]
+    share: FrozenMapping[str]
+
+    def owner_of(self, path: str) -> str:
+        """Return the path of the array that an array's path stands for."""
+        for user, owner in self.share.items():
+            if path == user or path.startswith(f"{user}."):
+                return self.owner_of(owner + path[len(user) :])
+        return path
+
+    def needed_by(self, sources: tuple[Source, ...]) -> tuple[str, ...]:
+        """Return the nodes that these sources need, in order."""
+        needed: set[str] = set()
+        waiting = [source.node for source in sources]
+        while waiting:
+            path = waiting.pop()
+            if path is not None and path not in needed:
+                needed.add(path)
+                waiting.extend(feed.node for feed in self.nodes[path].feeds.values())
+        return tuple(path for path in self.order if path in needed)
+
+
+class _Scope:
+    """A net at its place among the nets around it."""
+
+    def __init__(self, net: NetGraph, prefix: str, parent: Optional[_Scope], name: str) -> None:
+        self.net = net
+        self.prefix = prefix
+        self.parent = parent
+        self.name = name
+        self.inner = {
+            name: _Scope(layer, f"{prefix}{name}.", self, name)
+            for name, layer in net.layers.items()
+            if hasattr(layer, "layers")
+        }
+
+    def resolve(self, source: Source) -> Optional[Source]:
+        """Return the flat source, or None for a state that nobody feeds."""
+        if source.node is None:
+            if self.parent is None:
+                return source
+            outer = self.parent.net.feeds.get((self.name, source.port))
+            return outer and self.parent.resolve(outer)
+        if source.node in self.inner:
+            inner = self.inner[source.node]
+            return inner.resolve(inner.net.output_sources[source.port])
+        return Source(self.prefix + source.node, source.port)
+
+    def share(self) -> Iterator[tuple[str, str]]:
+        """Yield who uses whose arrays, outer nets first."""
+        for user, owner in self.net.share.items():
+            yield self.prefix + user, self.prefix + owner
+        for inner in self.inner.values():
+            yield from inner.share()
+
+    def nodes(self) -> Iterator[GraphNode]:
+        """Yield the nodes, depth first."""
+        for name, layer in self.net.layers.items():
+            if name in self.inner:
+                yield from self.inner[name].nodes()
+                continue
+            ports = self.net.layer_inputs[name]
+            found = {port: self.net.feeds.get((name, port)) for port in ports}
+            feeds = {port: self.resolve(source) for port, source in found.items() if source is not None}
+            connected = {port: source for port, source in feeds.items() if source is not None}
+            yield GraphNode(self.prefix + name, layer, ports, FrozenMapping(connected))
+
+
+def flatten(net: NetGraph) -> Graph:
+    """Return the net without nesting.
+
+    Raises:
+        NetError: It has a cycle.
+    """
+    scope = _Scope(net, "", None, "")
+    nodes = {node.path: node for node in scope.nodes()}
+    resolved = {port: scope.resolve(source) for port, source in net.output_sources.items()}
+    outputs = {port: source for port, source in resolved.items() if source is not None}
+    return Graph(
+        FrozenMapping(nodes, "layer", "the net"),
+        _sorted(nodes),
+        tuple(net.inputs),
+        FrozenMapping(outputs, "output", "the net"),
+        FrozenMapping(dict(scope.share())),
+    )
+
+
+def _sorted(nodes: Mapping[str, GraphNode]) -> tuple[str, ...]:
+    """Return the paths so that each comes after those that feed it, otherwise as written.
+
+    Raises:
+        NetError: It cannot be done.
+    """
+    waiting = {path: {feed.node for feed in node.feeds.values() if feed.node} for path, node in nodes.items()}
+    order: list[str] = []
+    while waiting:
+        ready = next((path for path, before in waiting.items() if before.isdisjoint(waiting)), None)
+        if ready is None:
+            raise NetError(
+                f"the net has a cycle: {' -> '.join(_cycle(waiting))}. A net has none; to use a value of the step "
+                f"before, take it out as an output and feed it as an input of the next batch."
+            )
+        order.append(ready)
+        del waiting[ready]
+    return tuple(order)
+
+
+def _cycle(waiting: Mapping[str, set[Optional[str]]]) -> list[str]:
+    """Return the paths along one cycle; every waiting node is fed by another."""
+    path = next(iter(waiting))
+    seen: list[str] = []
+    while path not in seen:
+        seen.append(path)
+        path = next(before for before in waiting[path] if before in waiting)  # type: ignore[assignment]  # not None
+    return [*seen[seen.index(path) :][::-1], seen[seen.index(path) :][-1]]
+
+
+class Types(NamedTuple):
+    """The types of all ports, None where they are not determined."""
+
+    inputs: dict[str, Optional[PortType]]
+    nodes: dict[str, Ports]
+
+    def of(self, source: Source) -> Optional[PortType]:
+        """Return the type at a source."""
+        return self.inputs[source.port] if source.node is None else self.nodes[source.node].outputs[source.port]
+
+    def settle(self, source: Source, found: PortType) -> None:
+        """Make the type at a source known."""
+        if source.node is None:
+            self.inputs[source.port] = found
+        else:
+            self.nodes[source.node].outputs[source.port] = found
+
+
+def infer(graph: Graph, declared: Mapping[str, Optional[PortType]]) -> Types:
+    """Return all types that follow from those of the net's inputs, forwards and backwards.
+
+    Raises:
+        NetError: Two types meet that differ, or a layer cannot take what it gets.
+    """
+    types = Types(
+        {port: found and on_device(found) for port, found in declared.items()},
+        {
+            path: Ports(dict.fromkeys(node.inputs), dict.fromkeys(node.layer.output_ports()))
+            for path, node in graph.nodes.items()
+        },
+    )
+    known = -1
+    while known != (known := _count(types)):
+        for path in graph.order:
+            _infer_node(graph.nodes[path], types)
+    return types
+
+
+def _count(types: Types) -> int:
+    tables = [types.inputs, *(table for ports in types.nodes.values() for table in (ports.inputs, ports.outputs))]
+    return sum(found is not None for table in tables for found in table.values())
+
+
+def _infer_node(node: GraphNode, types: Types) -> None:
+    ports = types.nodes[node.path]
+    for port, source in node.feeds.items():
+        given, needed = types.of(source), ports.inputs[port]
+        if given is None and needed is not None:
+            types.settle(source, needed)
+        elif given is not None and needed is None:
+            ports.inputs[port] = given
+        elif given != needed:
+            raise NetError(f'layer "{node.path}", port "{port}": needs {needed!r}, but "{source}" gives {given!r}')
+    try:
+        node.layer.deduce(ports)
+    except Mismatch as mismatch:
+        raise NetError(f'layer "{node.path}" ({node.layer!r}): {mismatch}') from None
+    for port, source in node.feeds.items():
+        needed = ports.inputs[port]
+        if needed is not None and types.of(source) is None:
+            types.settle(source, needed)
+
+
+def undetermined(graph: Graph, types: Types) -> Optional[str]:
+    """Return what is missing where a type is not determined, or None."""
+    for path, node in graph.nodes.items():
+        ports = types.nodes[path]
+        for table in (ports.inputs, ports.outputs):
+            for port, found in table.items():
+                if found is None:
+                    side = "input" if table is ports.inputs else "output"
+                    return (
+                        f'layer "{path}" ({node.layer!r}): the type of its {side} "{port}" is not determined; '
+                        f"{node.layer.needs(ports)}"
+                    )
+    return None

@@ -1,0 +1,318 @@
+"""What a layer is: one class that says its ports, its arrays, its shapes, and its MXNet operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Optional
+
+from ..._mxnet import mx
+from ...arrays import positive_int
+from ...errors import ArgumentError, nearest
+from ...mappings import FrozenMapping
+from ..initializers import Initializer
+from ..types import Array, Index, Item, PortType, Sequence, item_of, length_of, with_item
+
+Symbol = Any
+NO_INITIALIZERS: Mapping[str, Initializer] = FrozenMapping()
+
+
+class Mismatch(Exception):
+    """Two types meet at a port and differ; `net.py` turns it into a NetError that names the layer."""
+
+
+class Ports:
+    """The types of one layer's ports, as far as they are known; layers fill in what follows from what is known."""
+
+    def __init__(self, inputs: dict[str, Optional[PortType]], outputs: dict[str, Optional[PortType]]) -> None:
+        """Take the tables of inputs and outputs, None where a type is unknown."""
+        self.inputs = inputs
+        self.outputs = outputs
+
+    def set_input(self, port: str, found: PortType) -> None:
+        """Make the type of an input known.
+
+        Raises:
+            Mismatch: It is known and another.
+        """
+        self._set(self.inputs, port, found)
+
+    def set_output(self, port: str, found: PortType) -> None:
+        """Make the type of an output known.
+
+        Raises:
+            Mismatch: It is known and another.
+        """
+        self._set(self.outputs, port, found)
+
+    def _set(self, table: dict[str, Optional[PortType]], port: str, found: PortType) -> None:
+        known = table[port]
+        if known is None:
+            table[port] = found
+        elif known != found:
+            side = "gets" if table is self.inputs else "is to give"
+            raise Mismatch(f'port "{port}" {side} {known!r}, but this layer needs {found!r} there')
+
+    def input_item(self, port: str = "Input") -> Item:
+        """Return the type of one step of a known input."""
+        return item_of(self.input(port))
+
+    def output_item(self, port: str = "Output") -> Item:
+        """Return the type of one step of a known output."""
+        return item_of(self.output(port))
+
+    def input(self, port: str = "Input") -> PortType:
+        """Return the type of an input that is known by now."""
+        found = self.inputs[port]
+        assert found is not None  # compile_plan refuses nets with unknown types before anyone asks
+        return found
+
+    def output(self, port: str = "Output") -> PortType:
+        """Return the type of an output that is known by now."""
+        found = self.outputs[port]
+        assert found is not None  # as above
+        return found
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An array that a layer needs.
+
+    Attributes:
+        shape: Its shape.
+        initializer: Its default initializer.
+        auxiliary: Whether the forward pass moves it (and the optimizer does not).
+    """
+
+    shape: tuple[int, ...]
+    initializer: Initializer
+    auxiliary: bool = False
+
+
+class Node:
+    """What a layer sees while it is lowered: its input symbols, types and arrays.
+
+    Attributes:
+        ports: The types of its ports, all known.
+        inputs: The symbol of each connected input, batch first: ``(batch, *item)`` or ``(batch, t, *item)``.
+        training: Whether this is the training graph.
+        dtype: The dtype of all real arrays.
+        lengths: The number of steps by length name.
+    """
+
+    ports: Ports
+    inputs: Mapping[str, Symbol]
+    training: bool
+    dtype: str
+    lengths: Mapping[str, int]
+
+    def array(self, name: str) -> Symbol:
+        """Return the symbol of one of the layer's arrays."""
+        raise TypeError("Node.array is given by the lowering")
+
+    def packed(self, names: tuple[str, ...]) -> Symbol:
+        """Return some arrays as one flat vector, without a copy where they lie side by side."""
+        raise TypeError("Node.packed is given by the lowering")
+
+    def row_mask(self) -> Symbol:
+        """Return ``(batch,)``: 1 for the rows that the batch has, 0 for the rest of a short batch."""
+        raise TypeError("Node.row_mask is given by the lowering")
+
+    def move(self, name: str, new: Symbol) -> None:
+        """Give an auxiliary array its value after this pass."""
+        raise TypeError("Node.move is given by the lowering")
+
+    def steps(self, port: PortType) -> int:
+        """Return the number of steps of a sequence type."""
+        name = length_of(port)
+        assert name is not None  # asked of sequences only
+        return self.lengths[name]
+
+    def merge(self, symbol: Symbol, port: PortType) -> Symbol:
+        """Return a sequence as so many examples of one step: ``(batch * t, *item)``."""
+        return mx.sym.reshape(symbol, shape=(-3, -2)) if isinstance(port, Sequence) else symbol
+
+    def split(self, symbol: Symbol, port: PortType) -> Symbol:
+        """Undo `merge`."""
+        return mx.sym.reshape(symbol, shape=(-4, -1, self.steps(port), -2)) if isinstance(port, Sequence) else symbol
+
+
+class Layer:
+    """The base of all layers, which are frozen value objects.
+
+    A subclass says its ports, deduces types, declares arrays, and lowers itself to MXNet operators. To write one
+    of your own, decorate it with `mxtrainer.values.value` and derive it from `ItemLayer` where it works step by step.
+    """
+
+    #: Ports that are an input and an output at once; unconnected, they start at zeros.
+    states: ClassVar[tuple[str, ...]] = ()
+    #: Whether the output is a loss.
+    is_loss: ClassVar[bool] = False
+    #: Whether it draws random numbers in training.
+    random: ClassVar[bool] = False
+
+    def input_ports(self, connected: int = 0) -> tuple[str, ...]:
+        """Return the names of the inputs in order, given how many a net feeds by one list."""
+        return ("Input",)
+
+    def output_ports(self) -> tuple[str, ...]:
+        """Return the names of the outputs in order."""
+        return ("Output",)
+
+    def deduce(self, ports: Ports) -> None:
+        """Fill in the types that follow from the known ones; called until nothing changes.
+
+        Raises:
+            Mismatch: The known types cannot be.
+        """
+        raise TypeError(f"{type(self).__name__} does not define deduce(ports)")
+
+    def needs(self, ports: Ports) -> str:
+        """Say how a user can make the types known, for the error when they are not."""
+        return "give the type of its input in inputs={...}"
+
+    def check_feeds(self, path: str, feeds: Mapping[str, Layer]) -> None:
+        """Refuse layers that feed this one, at this path, by input port.
+
+        Raises:
+            NetError: A layer makes no sense there.
+        """
+
+    def arrays(self, ports: Ports) -> dict[str, Declared]:
+        """Return the layer's arrays by name, auxiliary ones last; all types are known."""
+        return {}
+
+    def packs(self) -> tuple[tuple[str, ...], ...]:
+        """Return the groups of arrays that an operator takes as one flat vector."""
+        return ()
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Return the symbol of every output."""
+        raise TypeError(f"{type(self).__name__} does not define lower(node)")
+
+    def chosen_initializers(self) -> Mapping[str, Initializer]:
+        """Return the initializers that the user gave, by array name."""
+        return getattr(self, "initializers", NO_INITIALIZERS)
+
+
+class ItemLayer(Layer):
+    """A layer made for one item; over a sequence it is applied to each step."""
+
+    def deduce(self, ports: Ports) -> None:
+        """Carry the length from one side to the other, and let `items` work out the items."""
+        source, target = ports.inputs["Input"], ports.outputs["Output"]
+        known = source or target
+        if known is None:
+            return
+        new_source, new_target = self.items(source and item_of(source), target and item_of(target))
+        if new_source is not None:
+            ports.set_input("Input", with_item(known, new_source))
+        if new_target is not None:
+            ports.set_output("Output", with_item(known, new_target))
+
+    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+        """Return the types of one step of input and output, as far as they follow."""
+        raise TypeError(f"{type(self).__name__} does not define items(source, target)")
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Merge the steps into the batch, apply `lower_item`, and split again."""
+        source, target = node.ports.input(), node.ports.output()
+        lowered = self.lower_item(node, node.merge(node.inputs["Input"], source))
+        return {"Output": node.split(lowered, target)}
+
+    def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
+        """Return the output for ``(n, *item)``."""
+        raise TypeError(f"{type(self).__name__} does not define lower_item(node, symbol)")
+
+
+def real(item: Item, port: str = "Input") -> Array:
+    """Return the item as a real array.
+
+    Raises:
+        Mismatch: It is an Index.
+    """
+    if isinstance(item, Index):
+        raise Mismatch(f'port "{port}" gets {item!r}, but this layer needs real numbers (an Embedding makes them)')
+    return item
+
+
+def vector(item: Item, port: str = "Input") -> int:
+    """Return the size of a vector item.
+
+    Raises:
+        Mismatch: It is none.
+    """
+    if isinstance(item, Index) or len(item.shape) != 1:
+        raise Mismatch(f'port "{port}" gets {item!r}, but this layer needs a Vector there')
+    return item.shape[0]
+
+
+def flat_size(item: Item) -> int:
+    """Return the number of elements of an item; a scalar counts as one."""
+    size = 1
+    for extent in item.shape:
+        size *= extent
+    return size
+
+
+def flatten(symbol: Symbol, item: Item) -> Symbol:
+    """Return ``(n, *item)`` as ``(n, elements)``."""
+    if len(item.shape) == 1:
+        return symbol
+    return mx.sym.reshape(symbol, shape=(0, -1) if item.shape else (-1, 1))
+
+
+def axis_of(axis: int, item: Item, what: str) -> int:
+    """Return an item axis counted from 0.
+
+    Raises:
+        Mismatch: The item has no such axis.
+    """
+    rank = len(item.shape)
+    if not -rank <= axis < rank:
+        raise Mismatch(f"{what} {axis} does not exist in {item!r}, which has {rank} axes")
+    return axis % rank
+
+
+def set_fields(layer: Layer, **fields: Any) -> None:
+    """Store checked fields in a frozen layer, from its ``__post_init__``."""
+    for name, found in fields.items():
+        object.__setattr__(layer, name, found)
+
+
+def check_initializers(layer: Layer) -> None:
+    """Store the layer's initializers as a frozen mapping.
+
+    Raises:
+        ArgumentError: It is no mapping from array names to initializers.
+    """
+    given = layer.chosen_initializers()
+    if not isinstance(given, Mapping) or not all(isinstance(entry, Initializer) for entry in given.values()):
+        raise ArgumentError(
+            f"{type(layer).__name__}: initializers must map array names to initializers, as in "
+            f'{{"Weights": mxt.initializers.Normal(0.1)}}, got {given!r}'
+        )
+    set_fields(layer, initializers=FrozenMapping(given))
+
+
+def check_size(layer: Layer, field: str) -> None:
+    """Store a field as a positive integer.
+
+    Raises:
+        ArgumentError: It is none.
+    """
+    set_fields(layer, **{field: positive_int(getattr(layer, field), f"{type(layer).__name__}: {field}")})
+
+
+def check_choice(layer: Layer, field: str, choices: Mapping[str, Any] | tuple[str, ...]) -> None:
+    """Check that a field is one of the choices.
+
+    Raises:
+        ArgumentError: It is none of them.
+    """
+    found = getattr(layer, field)
+    if not isinstance(found, str) or found not in choices:
+        raise ArgumentError(
+            f"{type(layer).__name__}: {field} must be one of {', '.join(choices)}, got {found!r}{nearest(found, choices)}"
+        )
+

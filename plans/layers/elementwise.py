@@ -1,0 +1,319 @@
+"""Layers that work element by element, and layers that only rearrange elements."""
+
+from __future__ import annotations
+
+from typing import Callable, ClassVar, Optional
+
+from ..._mxnet import mx
+from ...arrays import real_number, shape_of_ints
+from ...errors import ArgumentError
+from ...values import value
+from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_item
+from .base import (
+    ItemLayer,
+    Layer,
+    Mismatch,
+    Node,
+    Ports,
+    Symbol,
+    axis_of,
+    check_choice,
+    flat_size,
+    real,
+    set_fields,
+)
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _selu(x: Symbol) -> Symbol:
+    """Return selu from parts: the gradient of MXNet's own is wrong below 0."""
+    below = mx.sym.expm1(mx.sym.minimum(x, 0.0)) * SELU_ALPHA
+    return (mx.sym.relu(x) + below) * SELU_SCALE
+
+
+# Activation(relu) would turn NaN into 0, so relu is the operator of that name.
+FUNCTIONS: dict[str, Callable[[Symbol], Symbol]] = {
+    "tanh": mx.sym.tanh,
+    "sigmoid": mx.sym.sigmoid,
+    "relu": mx.sym.relu,
+    "gelu": lambda x: mx.sym.LeakyReLU(x, act_type="gelu"),
+    "selu": _selu,
+    "softplus": lambda x: mx.sym.Activation(x, act_type="softrelu"),
+    "softsign": mx.sym.softsign,
+    "swish": lambda x: x * mx.sym.sigmoid(x),
+    "exp": mx.sym.exp,
+    "expm1": mx.sym.expm1,
+    "log": mx.sym.log,
+    "log1p": mx.sym.log1p,
+    "sqrt": mx.sym.sqrt,
+    "square": mx.sym.square,
+    "abs": mx.sym.abs,
+    "negative": mx.sym.negative,
+    "reciprocal": mx.sym.reciprocal,
+    "sin": mx.sym.sin,
+    "cos": mx.sym.cos,
+    "erf": mx.sym.erf,
+}
+THREADED: dict[str, Callable[[Symbol, Symbol], Symbol]] = {
+    "plus": mx.sym.elemwise_add,
+    "times": mx.sym.elemwise_mul,
+    "subtract": mx.sym.elemwise_sub,
+    "divide": mx.sym.elemwise_div,
+    "maximum": mx.sym.maximum,
+    "minimum": mx.sym.minimum,
+    "power": mx.sym.pow,
+}
+MANY = ("plus", "times")
+
+
+class ShapeKeeping(ItemLayer):
+    """An item layer whose output has the type of its input."""
+
+    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+        """Take either from the other."""
+        known = source or target
+        assert known is not None  # deduce has one of them
+        item = real(known)
+        return item, item
+
+
+@value
+class Elementwise(ShapeKeeping):
+    """One function of every element.
+
+    Args:
+        function: abs, cos, erf, exp, expm1, gelu (exact), log, log1p, negative, reciprocal, relu, selu, sigmoid, sin,
+            softplus, softsign, sqrt, square, swish or tanh.
+
+    Raises:
+        ArgumentError: The function is unknown.
+
+    Example:
+        >>> Elementwise("tanh")
+        Elementwise('tanh')
+    """
+
+    function: str
+
+    def __post_init__(self) -> None:
+        """Check the function."""
+        check_choice(self, "function", FUNCTIONS)
+
+    def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
+        """Return the function's operator."""
+        return FUNCTIONS[self.function](symbol)
+
+
+@value
+class GradientScale(ShapeKeeping):
+    """The identity, whose gradient is multiplied by a number; -1 reverses it.
+
+    Args:
+        scale: The factor of the gradient.
+
+    Raises:
+        ArgumentError: The scale is not a finite number.
+
+    Example:
+        >>> GradientScale(-1.0)
+        GradientScale(-1.0)
+    """
+
+    scale: float
+
+    def __post_init__(self) -> None:
+        """Check the scale."""
+        set_fields(self, scale=real_number(self.scale, "GradientScale: scale"))
+
+    def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
+        """Return one gradientmultiplier."""
+        return mx.sym.contrib.gradientmultiplier(symbol, scalar=self.scale)
+
+
+@value
+class Dropout(ShapeKeeping):
+    """In training, zeros with a probability, and the other elements divided by the rest; else the identity.
+
+    Args:
+        probability: The probability of a zero, from 0 to below 1.
+
+    Raises:
+        ArgumentError: The probability is outside of its range.
+
+    Reference: Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting".
+
+    Example:
+        >>> Dropout(0.2)
+        Dropout(0.2)
+    """
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the probability."""
+        set_fields(self, probability=real_number(self.probability, "Dropout: probability"))
+        if not 0.0 <= self.probability < 1.0:
+            raise ArgumentError(f"Dropout: probability must be from 0 to below 1, got {self.probability}")
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]  # a class attribute of other layers
+        """Whether there is anything to drop."""
+        return self.probability > 0
+
+    def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
+        """Return one Dropout in training, and nothing in evaluation."""
+        return mx.sym.Dropout(symbol, p=self.probability) if node.training and self.random else symbol
+
+
+@value
+class Reshape(ItemLayer):
+    """Another shape for the item's elements, in C order.
+
+    Args:
+        shape: The new shape of the item.
+
+    Raises:
+        ArgumentError: The shape is not one of positive integers.
+
+    Example:
+        >>> Reshape((28, 28))
+        Reshape((28, 28))
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check the shape."""
+        set_fields(self, shape=shape_of_ints(self.shape, "Reshape: shape"))
+
+    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+        """Require as many elements as the shape has."""
+        new = Array(self.shape)
+        if source is not None and flat_size(real(source)) != flat_size(new):
+            raise Mismatch(f"{source!r} has {flat_size(source)} elements, {new!r} has {flat_size(new)}")
+        return source, new
+
+    def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
+        """Return one reshape."""
+        return mx.sym.reshape(symbol, shape=(-1, *self.shape))
+
+
+@value
+class Flatten(ItemLayer):
+    """The item's elements as one vector, in C order.
+
+    Example:
+        >>> Flatten()
+        Flatten()
+    """
+
+    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+        """Give a vector."""
+        return source, source and Array((flat_size(real(source)),))
+
+    def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
+        """Return one reshape."""
+        size = flat_size(node.ports.input_item())
+        return mx.sym.reshape(symbol, shape=(-1, size))
+
+
+class JoiningLayer(Layer):
+    """A layer of several inputs, "1", "2" and so on, that share their length."""
+
+    least: ClassVar[int] = 2
+
+    def input_ports(self, connected: int = 0) -> tuple[str, ...]:
+        """Return as many inputs as a net feeds, at least two."""
+        return tuple(str(number + 1) for number in range(max(connected, self.least)))
+
+
+@value
+class Threading(JoiningLayer):
+    """One function over the elements of several inputs of one type.
+
+    Args:
+        function: plus or times, of two or more inputs; subtract, divide, maximum, minimum or power, of two.
+
+    Raises:
+        ArgumentError: The function is unknown.
+
+    Example:
+        >>> Threading("plus")
+        Threading('plus')
+    """
+
+    function: str
+
+    def __post_init__(self) -> None:
+        """Check the function."""
+        check_choice(self, "function", THREADED)
+
+    def input_ports(self, connected: int = 0) -> tuple[str, ...]:
+        """Return two inputs, or as many as are fed where the function takes many."""
+        return super().input_ports(connected if self.function in MANY else 0)
+
+    def deduce(self, ports: Ports) -> None:
+        """Give all ports one type."""
+        known = next((port for port in (*ports.inputs.values(), *ports.outputs.values()) if port is not None), None)
+        if known is None:
+            return
+        real(item_of(known))
+        for name in ports.inputs:
+            ports.set_input(name, known)
+        ports.set_output("Output", known)
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Apply the function from left to right."""
+        first, *rest = node.inputs.values()
+        for symbol in rest:
+            first = THREADED[self.function](first, symbol)
+        return {"Output": first}
+
+
+@value
+class Catenate(JoiningLayer):
+    """Several inputs joined along one axis of the item.
+
+    Args:
+        axis: The item's axis, 0 the first; negative ones count from the end.
+
+    Raises:
+        ArgumentError: The axis is not an integer.
+
+    Example:
+        >>> Catenate()
+        Catenate()
+    """
+
+    axis: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the axis."""
+        if isinstance(self.axis, bool) or not isinstance(self.axis, int):
+            raise ArgumentError(f"Catenate: axis must be an integer, got {self.axis!r}")
+
+    def deduce(self, ports: Ports) -> None:
+        """Add the extents of the axis once all inputs are known."""
+        known = [port for port in ports.inputs.values() if port is not None]
+        if len(known) < len(ports.inputs):
+            return
+        first = real(item_of(known[0]))
+        axis = axis_of(self.axis, first, "axis")
+        for port in known[1:]:
+            self._check(known[0], port, axis)
+        joined = sum(item_of(port).shape[axis] for port in known)
+        shape = (*first.shape[:axis], joined, *first.shape[axis + 1 :])
+        ports.set_output("Output", with_item(known[0], Array(shape)))
+
+    def _check(self, first: PortType, other: PortType, axis: int) -> None:
+        left, right = item_of(first).shape, real(item_of(other)).shape
+        fits = len(left) == len(right) and all(a == b or i == axis for i, (a, b) in enumerate(zip(left, right)))
+        if not fits or length_of(first) != length_of(other):
+            raise Mismatch(f"{first!r} and {other!r} cannot be joined along axis {self.axis} of the item")
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Return one Concat."""
+        port = node.ports.input("1")
+        axis = axis_of(self.axis, item_of(port), "axis")
+        return {"Output": mx.sym.concat(*node.inputs.values(), dim=axis + (2 if isinstance(port, Sequence) else 1))}

@@ -1,0 +1,288 @@
+"""Recurrent layers over a sequence, each one fused RNN operator of MXNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from ..._mxnet import mx
+from ...errors import ArgumentError
+from ...values import value
+from ..initializers import Initializer, Xavier, Zeros
+from ..types import Array, Sequence
+from .base import (
+    NO_INITIALIZERS,
+    Declared,
+    Layer,
+    Mismatch,
+    Node,
+    Ports,
+    Symbol,
+    check_choice,
+    check_initializers,
+    check_size,
+    flat_size,
+    real,
+)
+
+ARRAYS = ("InputWeights", "StateWeights", "InputBiases", "StateBiases")
+
+
+class Recurrent(Layer):
+    """What the recurrent layers have in common: ports, arrays, and the operator."""
+
+    gates: ClassVar[int]
+    size: int
+
+    def input_ports(self, connected: int = 0) -> tuple[str, ...]:
+        """Return the input and the states."""
+        return ("Input", *self.states)
+
+    def output_ports(self) -> tuple[str, ...]:
+        """Return the output and the states."""
+        return ("Output", *self.states)
+
+    def deduce(self, ports: Ports) -> None:
+        """Give states and output their size, and the output the input's length."""
+        for port in self.states:
+            ports.set_input(port, Array((self.size,)))
+            ports.set_output(port, Array((self.size,)))
+        known = ports.inputs["Input"] or ports.outputs["Output"]
+        if known is None:
+            return
+        if not isinstance(known, Sequence):
+            raise Mismatch(f'port "Input" gets {known!r}, but this layer needs a Sequence("t", ...) there')
+        if ports.inputs["Input"] is not None:
+            real(known.item)
+        ports.set_output("Output", Sequence(known.length, Array((self.size,))))
+
+    def arrays(self, ports: Ports) -> dict[str, Declared]:
+        """Return the weights and biases of all gates."""
+        rows = self.gates * self.size
+        return {
+            "InputWeights": Declared((rows, flat_size(ports.input_item())), Xavier()),
+            "StateWeights": Declared((rows, self.size), Xavier()),
+            "InputBiases": Declared((rows,), Zeros()),
+            "StateBiases": Declared((rows,), Zeros()),
+        }
+
+    def packs(self) -> tuple[tuple[str, ...], ...]:
+        """Return the one vector that the operator takes: weights, then biases."""
+        return (ARRAYS,)
+
+    def mode(self) -> str:
+        """Return the operator's name for this layer."""
+        raise TypeError(f"{type(self).__name__} does not define mode()")
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Return the operator's output and final states."""
+        steps = time_major(node)
+        given = [node.inputs.get(port) for port in self.states]
+        output, *states = self.run(steps, node.packed(ARRAYS), given, node.dtype)
+        last = [mx.sym.reshape(state, shape=(-3, -2)) for state in states]
+        return {"Output": mx.sym.swapaxes(output, dim1=0, dim2=1), **dict(zip(self.states, last))}
+
+    def run(self, steps: Symbol, packed: Symbol, states: list[Symbol], dtype: str) -> list[Symbol]:
+        """Return output ``(t, batch, size)`` and final states ``(1, batch, size)`` for ``(t, batch, input)``."""
+        initial = {
+            keyword: self._initial(state, dtype) for keyword, state in zip(("state", "state_cell"), states)
+        }
+        fused = mx.sym.RNN(
+            steps, packed, state_size=self.size, num_layers=1, mode=self.mode(), state_outputs=True, **initial
+        )
+        return [fused[number] for number in range(1 + len(states))]
+
+    def _initial(self, state: Symbol, dtype: str) -> Symbol:
+        if state is None:  # an extent of 0 is inferred: the batch size
+            return mx.sym.zeros(shape=(1, 0, self.size), dtype=dtype)
+        return mx.sym.expand_dims(state, axis=0)
+
+
+def time_major(node: Node) -> Symbol:
+    """Return the input as ``(t, batch, elements)``."""
+    item = node.ports.input_item()
+    symbol = node.inputs["Input"]
+    if len(item.shape) != 1:
+        symbol = mx.sym.reshape(symbol, shape=(0, 0, -1)) if item.shape else mx.sym.expand_dims(symbol, axis=2)
+    return mx.sym.swapaxes(symbol, dim1=0, dim2=1)
+
+
+@value
+class BasicRecurrent(Recurrent):
+    """``h = activation(Wi x + bi + Ws h + bs)`` at every step.
+
+    Ports: Input (a Sequence), State; Output (all ``h``), State (the last ``h``). An unconnected State starts at zeros.
+    Arrays: ``InputWeights (size, input)``, ``StateWeights (size, size)``, ``InputBiases``, ``StateBiases (size,)``.
+
+    Args:
+        size: The size of the state.
+        activation: tanh or relu.
+        initializers: Initializers by array name.
+
+    Raises:
+        ArgumentError: The size is not positive, or the activation unknown.
+
+    Reference: Elman 1990, "Finding structure in time".
+
+    Example:
+        >>> BasicRecurrent(32)
+        BasicRecurrent(32)
+    """
+
+    gates: ClassVar[int] = 1
+    states: ClassVar[tuple[str, ...]] = ("State",)
+
+    size: int
+    activation: str = "tanh"
+    initializers: Mapping[str, Initializer] = NO_INITIALIZERS
+
+    def __post_init__(self) -> None:
+        """Check size and activation."""
+        check_size(self, "size")
+        check_choice(self, "activation", ("tanh", "relu"))
+        check_initializers(self)
+
+    def mode(self) -> str:
+        """Return rnn_tanh or rnn_relu."""
+        return f"rnn_{self.activation}"
+
+
+@value
+class LSTM(Recurrent):
+    """Long short-term memory: ``c = s(f) c + s(i) tanh(g)``, ``h = s(o) tanh(c)`` at every step.
+
+    Ports: Input (a Sequence), State, CellState; Output (all ``h``), State (the last ``h``), CellState (the last
+    ``c``). Unconnected states start at zeros.
+    Arrays: ``InputWeights (4*size, input)``, ``StateWeights (4*size, size)``, ``InputBiases``, ``StateBiases
+    (4*size,)``, gates in the order i, f, g, o.
+
+    Args:
+        size: The size of the states.
+        initializers: Initializers by array name; `ForgetBias` is made for InputBiases.
+
+    Raises:
+        ArgumentError: The size is not positive.
+
+    Reference: Gers, Schmidhuber and Cummins 2000, "Learning to forget".
+
+    Example:
+        >>> LSTM(128)
+        LSTM(128)
+    """
+
+    gates: ClassVar[int] = 4
+    states: ClassVar[tuple[str, ...]] = ("State", "CellState")
+
+    size: int
+    initializers: Mapping[str, Initializer] = NO_INITIALIZERS
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        check_size(self, "size")
+        check_initializers(self)
+
+    def mode(self) -> str:
+        """Return the operator's name."""
+        return "lstm"
+
+
+@value
+class GRU(Recurrent):
+    """Gated recurrent unit: ``n = tanh(Wn x + bn + s(r) (Un h + cn))``, ``h = (1 - s(z)) n + s(z) h`` at every step.
+
+    Ports: Input (a Sequence), State; Output (all ``h``), State (the last ``h``). An unconnected State starts at zeros.
+    Arrays: ``InputWeights (3*size, input)``, ``StateWeights (3*size, size)``, ``InputBiases``, ``StateBiases
+    (3*size,)``, gates in the order r, z, n.
+
+    Args:
+        size: The size of the state.
+        initializers: Initializers by array name.
+
+    Raises:
+        ArgumentError: The size is not positive.
+
+    Reference: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", with the reset gate
+    after the product, as cuDNN has it.
+
+    Example:
+        >>> GRU(128)
+        GRU(128)
+    """
+
+    gates: ClassVar[int] = 3
+    states: ClassVar[tuple[str, ...]] = ("State",)
+
+    size: int
+    initializers: Mapping[str, Initializer] = NO_INITIALIZERS
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        check_size(self, "size")
+        check_initializers(self)
+
+    def mode(self) -> str:
+        """Return the operator's name."""
+        return "gru"
+
+
+@value
+class Bidirectional(Layer):
+    """A recurrent layer run forwards and, with arrays of its own, backwards; outputs joined, forwards first.
+
+    Ports: Input (a Sequence); Output, of twice the layer's size. Both runs start at zeros.
+    Arrays: those of the layer as ``forward.*`` and ``backward.*``.
+
+    Args:
+        layer: A BasicRecurrent, LSTM or GRU.
+
+    Raises:
+        ArgumentError: The layer is none of these.
+
+    Reference: Schuster and Paliwal 1997, "Bidirectional recurrent neural networks".
+
+    Example:
+        >>> Bidirectional(LSTM(64))
+        Bidirectional(LSTM(64))
+    """
+
+    layer: Recurrent
+
+    def __post_init__(self) -> None:
+        """Check the layer."""
+        if not isinstance(self.layer, Recurrent):
+            raise ArgumentError(f"Bidirectional: takes a BasicRecurrent, LSTM or GRU, got {self.layer!r}")
+
+    def deduce(self, ports: Ports) -> None:
+        """Give the output twice the size, and the input's length."""
+        known = ports.inputs["Input"] or ports.outputs["Output"]
+        if known is None:
+            return
+        if not isinstance(known, Sequence):
+            raise Mismatch(f'port "Input" gets {known!r}, but this layer needs a Sequence("t", ...) there')
+        if ports.inputs["Input"] is not None:
+            real(known.item)
+        ports.set_output("Output", Sequence(known.length, Array((2 * self.layer.size,))))
+
+    def arrays(self, ports: Ports) -> dict[str, Declared]:
+        """Return the layer's arrays twice."""
+        declared = self.layer.arrays(ports)
+        return {f"{side}.{name}": declared[name] for side in ("forward", "backward") for name in declared}
+
+    def packs(self) -> tuple[tuple[str, ...], ...]:
+        """Return one vector a direction."""
+        return tuple(tuple(f"{side}.{name}" for name in ARRAYS) for side in ("forward", "backward"))
+
+    def chosen_initializers(self) -> Mapping[str, Initializer]:
+        """Return the layer's initializers for both directions."""
+        chosen = self.layer.chosen_initializers()
+        return {f"{side}.{name}": chosen[name] for side in ("forward", "backward") for name in chosen}
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Return two operators, the second between reversals."""
+        steps = time_major(node)
+        forward, backward = (node.packed(names) for names in self.packs())
+        states = [None] * len(self.layer.states)
+        ahead = self.layer.run(steps, forward, states, node.dtype)[0]
+        back = self.layer.run(mx.sym.reverse(steps, axis=0), backward, states, node.dtype)[0]
+        joined = mx.sym.concat(ahead, mx.sym.reverse(back, axis=0), dim=2)
+        return {"Output": mx.sym.swapaxes(joined, dim1=0, dim2=1)}

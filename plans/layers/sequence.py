@@ -1,0 +1,197 @@
+"""Layers that take a sequence to one item, or one sequence to another by attention."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from ..._mxnet import mx
+from ...errors import ArgumentError
+from ...values import value
+from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_item
+from .base import (
+    ItemLayer,
+    Layer,
+    Mismatch,
+    Node,
+    Ports,
+    Symbol,
+    axis_of,
+    check_choice,
+    real,
+    set_fields,
+    vector,
+)
+
+
+@value
+class SequenceLast(Layer):
+    """The last true step of a sequence.
+
+    Example:
+        >>> SequenceLast()
+        SequenceLast()
+    """
+
+    def deduce(self, ports: Ports) -> None:
+        """Give the item of the sequence."""
+        ports.set_output("Output", _step(ports.inputs["Input"])) if ports.inputs["Input"] else None
+
+    def needs(self, ports: Ports) -> str:
+        """Ask for the sequence."""
+        return 'give the type of its input, as in inputs={...: Sequence("t", Vector(3))}'
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Return one slice."""
+        last = mx.sym.slice_axis(node.inputs["Input"], axis=1, begin=-1, end=None)
+        return {"Output": mx.sym.reshape(last, shape=(-3, -2))}
+
+
+def _step(port: Optional[PortType]) -> Item:
+    if not isinstance(port, Sequence):
+        raise Mismatch(f'port "Input" gets {port!r}, but this layer needs a Sequence("t", ...) there')
+    return port.item
+
+
+def _norm(symbol: Symbol, axis: tuple[int, ...]) -> Symbol:
+    squares = mx.sym.sum(mx.sym.square(symbol), axis=axis)
+    zero = squares == 0  # the root's slope at 0 is infinite: there the norm is 0 and so is the gradient
+    return mx.sym.sqrt(squares + zero) * (1 - zero)
+
+
+AGGREGATES = {"sum": mx.sym.sum, "mean": mx.sym.mean, "max": mx.sym.max, "norm": _norm}
+
+
+@value
+class Aggregate(ItemLayer):
+    """The sum, mean, maximum or Euclidean norm: of a sequence over its steps, or over axes of the item.
+
+    Args:
+        function: sum, mean, max or norm.
+        axes: Axes of the item, 0 the first. None: over the steps of a sequence (giving one item), or over all axes
+            of an item that is no sequence (giving a Scalar).
+
+    Raises:
+        ArgumentError: The function is unknown, or the axes are not integers.
+
+    Example:
+        >>> Aggregate("mean")
+        Aggregate('mean')
+    """
+
+    function: str
+    axes: Optional[tuple[int, ...]] = None
+
+    def __post_init__(self) -> None:
+        """Check function and axes."""
+        check_choice(self, "function", AGGREGATES)
+        if self.axes is None:
+            return
+        axes = tuple(self.axes) if isinstance(self.axes, (tuple, list)) else (self.axes,)
+        if not axes or any(isinstance(axis, bool) or not isinstance(axis, int) for axis in axes):
+            raise ArgumentError(f"Aggregate: axes must be integers such as (1, 2), got {self.axes!r}")
+        set_fields(self, axes=axes)
+
+    def deduce(self, ports: Ports) -> None:
+        """Drop the steps, or the axes."""
+        source = ports.inputs["Input"]
+        if source is None:
+            return
+        real(item_of(source))
+        if self.axes is None and isinstance(source, Sequence):
+            ports.set_output("Output", source.item)
+        else:
+            super().deduce(ports)
+
+    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+        """Drop the axes of the item."""
+        assert source is not None  # by deduce
+        gone = self._item_axes(source)
+        return source, Array(tuple(extent for axis, extent in enumerate(source.shape) if axis not in gone))
+
+    def _item_axes(self, item: Item) -> tuple[int, ...]:
+        axes = range(len(item.shape)) if self.axes is None else self.axes
+        return tuple(axis_of(axis, item, "axis") for axis in axes)
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Aggregate over the steps, or step by step."""
+        if self.axes is None and isinstance(node.ports.input(), Sequence):
+            return {"Output": AGGREGATES[self.function](node.inputs["Input"], axis=(1,))}
+        return super().lower(node)
+
+    def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
+        """Aggregate over the item's axes."""
+        axes = tuple(axis + 1 for axis in self._item_axes(node.ports.input_item()))
+        return AGGREGATES[self.function](symbol, axis=axes) if axes else symbol
+
+
+@value
+class Attention(Layer):
+    """Dot-product attention: for each query, the mean of the values weighted by ``softmax(query . key)``.
+
+    Ports: Query (a Sequence of Vectors, or one Vector), Key and Value (Sequences of Vectors of one length); Output,
+    like Query with vectors of Value's size. It has no arrays: put Linear layers before it.
+
+    Args:
+        scaled: Whether products are divided by the root of the vectors' size.
+        causal: Whether step i of the query sees only the keys up to step i; Query must be a Sequence.
+
+    Raises:
+        ArgumentError: A field is not True or False.
+
+    Reference: Vaswani et al. 2017, "Attention is all you need".
+
+    Example:
+        >>> Attention(causal=True)
+        Attention(causal=True)
+    """
+
+    scaled: bool = True
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        for field in ("scaled", "causal"):
+            if not isinstance(getattr(self, field), bool):
+                raise ArgumentError(f"Attention: {field} must be True or False, got {getattr(self, field)!r}")
+
+    def input_ports(self, connected: int = 0) -> tuple[str, ...]:
+        """Return query, key and value."""
+        return ("Query", "Key", "Value")
+
+    def deduce(self, ports: Ports) -> None:
+        """Give the output the query's length and the values' size."""
+        query, key, values = (ports.inputs[port] for port in self.input_ports())
+        if query is None or key is None or values is None:
+            return
+        if vector(item_of(query), "Query") != vector(item_of(key), "Key"):
+            raise Mismatch(f'ports "Query" and "Key" need vectors of one size, got {query!r} and {key!r}')
+        vector(item_of(values), "Value")
+        if length_of(key) is None or length_of(key) != length_of(values):
+            raise Mismatch(f'ports "Key" and "Value" need sequences of one length, got {key!r} and {values!r}')
+        if self.causal and length_of(query) != length_of(key):
+            raise Mismatch(f"causal attention needs a query of the keys' length, got {query!r} and {key!r}")
+        ports.set_output("Output", with_item(query, item_of(values)))
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Return two batched products around a softmax."""
+        query, key, values = (node.inputs[port] for port in self.input_ports())
+        port = node.ports.input("Query")
+        many = isinstance(port, Sequence)
+        if not many:
+            query = mx.sym.expand_dims(query, axis=1)
+        scores = mx.sym.batch_dot(query, key, transpose_b=True)
+        if self.scaled:
+            scores = scores / vector(item_of(port), "Query") ** 0.5
+        if self.causal:
+            scores = mx.sym.broadcast_add(scores, self._mask(node.steps(port), node.dtype))
+        output = mx.sym.batch_dot(mx.sym.softmax(scores, axis=-1), values)
+        return {"Output": output if many else mx.sym.reshape(output, shape=(-3, -2))}
+
+    @staticmethod
+    def _mask(steps: int, dtype: str) -> Symbol:
+        """Return ``(1, query, key)``: so low a number where the key is later that its weight is exactly 0."""
+        numbers = mx.sym.arange(steps, dtype=dtype)
+        later = mx.sym.broadcast_greater(
+            mx.sym.reshape(numbers, shape=(1, 1, steps)), mx.sym.reshape(numbers, shape=(1, steps, 1))
+        )
+        return later * -1e30

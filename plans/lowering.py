@@ -1,0 +1,183 @@
+"""From a plan to the MXNet graph of one bucket and one mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Optional
+
+from .._mxnet import mx
+from ..arrays import positive_int
+from ..errors import ArgumentError, nearest
+from ..mappings import FrozenMapping
+from .graph import Source
+from .layers.base import Node, Symbol
+from .plan import Plan
+
+ROW_MASK = "rows"
+
+
+class Head(NamedTuple):
+    """An output of the graph.
+
+    Attributes:
+        name: The port of the net, or whatever the reader is to find it by.
+        source: The layer's port that it shows.
+        example_weights: The input port that multiplies it, or None.
+        gradient: Whether a gradient comes back through it; where not, it is a BlockGrad, so that nothing of it can
+            reach the parameters (a factor of 0 would let ``0 * inf`` through).
+    """
+
+    name: str
+    source: Source
+    example_weights: Optional[str] = None
+    gradient: bool = False
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An MXNet graph and what its arguments and outputs mean.
+
+    Attributes:
+        symbol: The graph; its outputs are the heads, then the new values of the moved arrays.
+        heads: The heads in order.
+        moved: The auxiliary arrays that get a new value, in order.
+        inputs: The input port of each argument.
+        arrays: The arrays of each argument: one, or several that lie side by side.
+        masked: Whether there is an argument `ROW_MASK`.
+    """
+
+    symbol: Symbol
+    heads: tuple[Head, ...]
+    moved: tuple[str, ...]
+    inputs: FrozenMapping[str]
+    arrays: FrozenMapping[tuple[str, ...]]
+    masked: bool
+
+
+def check_lengths(plan: Plan, lengths: Mapping[str, int]) -> dict[str, int]:
+    """Return the number of steps of every length of the plan.
+
+    Raises:
+        ArgumentError: One is missing, unknown, or not a positive integer.
+    """
+    if not isinstance(lengths, Mapping):
+        raise ArgumentError(f'lengths must map length names to numbers of steps, as in {{"t": 64}}, got {lengths!r}')
+    for name in lengths:
+        if name not in plan.lengths:
+            known = ", ".join(plan.lengths) or "none"
+            raise ArgumentError(f'lengths: the plan has no length "{name}"{nearest(name, plan.lengths)}; known: {known}')
+    missing = [name for name in plan.lengths if name not in lengths]
+    if missing:
+        raise ArgumentError(f'lengths: the number of steps of "{missing[0]}" is missing, as in {{"{missing[0]}": 64}}')
+    return {name: positive_int(lengths[name], f'lengths: "{name}"') for name in plan.lengths}
+
+
+def training_heads(plan: Plan) -> tuple[Head, ...]:
+    """Return the heads of a training step: every output port, open to gradients where its weight is not 0."""
+    return tuple(
+        Head(name, plan.graph_of_nodes.outputs[name], loss.example_weights, loss.weight != 0.0)
+        for name, loss in plan.losses.items()
+    )
+
+
+def lower(plan: Plan, lengths: Mapping[str, int], heads: tuple[Head, ...], training: bool) -> Lowered:
+    """Return the MXNet graph that computes the heads, for any batch size.
+
+    Args:
+        plan: The plan.
+        lengths: The number of steps of every length.
+        heads: What to compute; nothing else is in the graph.
+        training: With dropout and the batch's own statistics, or without.
+    """
+    return _Lowering(plan, lengths, training).run(heads)
+
+
+class _Lowering:
+    """The state of one lowering."""
+
+    def __init__(self, plan: Plan, lengths: Mapping[str, int], training: bool) -> None:
+        self.plan = plan
+        self.lengths = lengths
+        self.training = training
+        self.variables: dict[str, Symbol] = {}
+        self.inputs: dict[str, str] = {}
+        self.arrays: dict[str, tuple[str, ...]] = {}
+        self.moved: dict[str, Symbol] = {}
+        self.values: dict[Source, Symbol] = {}
+
+    def run(self, heads: tuple[Head, ...]) -> Lowered:
+        for path in self.plan.graph_of_nodes.needed_by(tuple(head.source for head in heads)):
+            node = _LoweringNode(self, path)
+            with mx.name.Prefix(f"{path}."):  # MXNet's own messages then name the user's layer
+                outputs = self.plan.graph_of_nodes.nodes[path].layer.lower(node)
+            self.values.update({Source(path, port): symbol for port, symbol in outputs.items()})
+        shown = [self._head(head) for head in heads]
+        moved = [mx.sym.BlockGrad(symbol, name=f"moved:{path}") for path, symbol in self.moved.items()]
+        return Lowered(
+            symbol=mx.sym.Group([*shown, *moved]),
+            heads=heads,
+            moved=tuple(self.moved),
+            inputs=FrozenMapping(self.inputs),
+            arrays=FrozenMapping(self.arrays),
+            masked=ROW_MASK in self.variables,
+        )
+
+    def _head(self, head: Head) -> Symbol:
+        symbol = self.value(head.source)
+        if head.example_weights is not None:
+            symbol = symbol * self.input(head.example_weights)
+        kind = mx.sym.identity if head.gradient else mx.sym.BlockGrad
+        return kind(symbol, name=f"output:{head.name}")
+
+    def value(self, source: Source) -> Symbol:
+        return self.input(source.port) if source.node is None else self.values[source]
+
+    def variable(self, name: str) -> Symbol:
+        if name not in self.variables:
+            self.variables[name] = mx.sym.var(name)
+        return self.variables[name]
+
+    def input(self, port: str) -> Symbol:
+        name = f"input:{port}"
+        self.inputs[name] = port
+        spec = self.plan.inputs[port]
+        symbol = self.variable(name)
+        return symbol if spec.transfer_dtype == spec.dtype else mx.sym.cast(symbol, dtype=spec.dtype)
+
+    def array(self, *paths: str) -> Symbol:
+        """Return the arrays at these paths, which lie side by side, as one argument."""
+        if paths[0] in self.moved:
+            return self.moved[paths[0]]
+        name = f"array:{'+'.join(paths)}"
+        self.arrays[name] = paths
+        return self.variable(name)
+
+
+class _LoweringNode(Node):
+    """What one layer sees."""
+
+    def __init__(self, lowering: _Lowering, path: str) -> None:
+        feeds = lowering.plan.graph_of_nodes.nodes[path].feeds
+        self._lowering = lowering
+        self._node = lowering.plan.nodes[path]
+        self.ports = lowering.plan.types.nodes[path]
+        self.inputs = {port: lowering.value(source) for port, source in feeds.items()}
+        self.training = lowering.training
+        self.dtype = lowering.plan.dtype
+        self.lengths = lowering.lengths
+
+    def array(self, name: str) -> Symbol:
+        return self._lowering.array(self._node.arrays[name])
+
+    def packed(self, names: tuple[str, ...]) -> Symbol:
+        paths = tuple(self._node.arrays[name] for name in names)
+        if paths in self._node.packs:
+            return self._lowering.array(*paths)
+        return mx.sym.concat(*(mx.sym.reshape(self._lowering.array(path), shape=(-1,)) for path in paths), dim=0)
+
+    def row_mask(self) -> Symbol:
+        return self._lowering.variable(ROW_MASK)
+
+    def move(self, name: str, new: Symbol) -> None:
+        self._lowering.moved[self._node.arrays[name]] = new

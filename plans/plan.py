@@ -1,0 +1,267 @@
+"""The plan: a net with its losses and its dtype, compiled; it holds no device, no batch size and no array."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..arrays import ArraySpec
+from ..errors import FileFormatError
+from ..mappings import FrozenMapping
+from ..tables import table
+from ..values import canonical_json, parse_json
+from .graph import Graph, Source, Types
+from .net import NetGraph
+from .types import Index, PortType, Sequence, item_of, length_of
+
+FORMAT, VERSION = "mxtrainer-plan", 1
+
+
+@dataclass(frozen=True)
+class PortSpec:
+    """An input or an output of a plan.
+
+    Attributes:
+        name: The port.
+        type: Its type.
+        dtype: The dtype on the device.
+        transfer_dtype: The dtype in which an input travels to the device.
+    """
+
+    name: str
+    type: PortType
+    dtype: str
+    transfer_dtype: str
+
+    def shape(self, batch_size: int, lengths: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the shape for a batch size and lengths: ``(batch, *item)`` or ``(batch, t, *item)``.
+
+        Example:
+            >>> from mxtrainer import Sequence, Vector
+            >>> PortSpec("Input", Sequence("t", Vector(3)), "float32", "float32").shape(2, {"t": 5})
+            (2, 5, 3)
+        """
+        steps = (lengths[self.type.length],) if isinstance(self.type, Sequence) else ()
+        return (batch_size, *steps, *item_of(self.type).shape)
+
+    @property
+    def length(self) -> Optional[str]:
+        """The name of its length, None where it is no sequence."""
+        return length_of(self.type)
+
+    @property
+    def count(self) -> Optional[int]:
+        """The number of different indices, None where it is real."""
+        item = item_of(self.type)
+        return item.count if isinstance(item, Index) else None
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """How an output port takes part in the training.
+
+    Attributes:
+        weight: The factor of its gradient; its value is untouched.
+        example_weights: The input port with a weight per example, or None.
+        length: The length over whose steps ``average="steps"`` counts, else None.
+        is_loss: Whether it is the port of a loss layer.
+    """
+
+    weight: float
+    example_weights: Optional[str]
+    length: Optional[str]
+    is_loss: bool
+
+
+@dataclass(frozen=True)
+class PlanNode:
+    """A layer at its place, and whose arrays it uses.
+
+    Attributes:
+        path: Its path.
+        arrays: The path of each of its arrays; a shared one has its owner's.
+        packs: The groups of its arrays that lie side by side and that an operator takes as one vector.
+    """
+
+    path: str
+    arrays: FrozenMapping[str]
+    packs: tuple[tuple[str, ...], ...]
+
+
+class Plan:
+    """A compiled net: the same net gives the same plan, and the same bytes.
+
+    `compile_plan` makes plans. A plan is frozen, hashable and picklable; executors and trainers are made from it.
+
+    Attributes:
+        net: The net, without arrays.
+        losses: The weights of the output ports.
+        dtype: The dtype of all real arrays.
+        inputs: The input ports, those of example weights last.
+        outputs: The output ports.
+        parameters: The arrays that are trained, in the order of the net's layers.
+        auxiliary: The arrays that the forward pass moves.
+        states: The output port of each state's input port.
+        random_nodes: The layers that draw random numbers in training.
+        lengths: The names of the lengths.
+        content_hash: A hash of the description, 64 hexadecimal digits.
+    """
+
+    net: NetGraph
+    losses: FrozenMapping[LossSpec]
+    dtype: str
+    inputs: FrozenMapping[PortSpec]
+    outputs: FrozenMapping[PortSpec]
+    parameters: FrozenMapping[ArraySpec]
+    auxiliary: FrozenMapping[ArraySpec]
+    states: FrozenMapping[str]
+    random_nodes: tuple[str, ...]
+    lengths: tuple[str, ...]
+    nodes: FrozenMapping[PlanNode]
+    graph_of_nodes: Graph
+    types: Types
+    content_hash: str
+
+    def __init__(self, **fields: Any) -> None:
+        """Take the fields that `compile_plan` worked out."""
+        vars(self).update(fields)
+        vars(self)["content_hash"] = hashlib.sha256(canonical_json(self._data()).encode()).hexdigest()
+
+    def __setattr__(self, name: str, found: object) -> None:
+        """Refuse: a plan is a value."""
+        raise AttributeError("a plan cannot be changed; compile another one")
+
+    def _data(self) -> dict[str, Any]:
+        return {
+            "net": self.net.to_data(),
+            "losses": {port: loss.weight for port, loss in self.losses.items()},
+            "example_weights": {
+                port: loss.example_weights for port, loss in self.losses.items() if loss.example_weights
+            },
+            "dtype": self.dtype,
+        }
+
+    def to_json(self) -> str:
+        """Return the plan as JSON with a format version and a content hash.
+
+        Example:
+            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, Plan, Scalar, compile_plan
+            >>> plan = compile_plan(NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()}))
+            >>> Plan.from_json(plan.to_json()) == plan
+            True
+        """
+        return canonical_json(
+            {"format": FORMAT, "version": VERSION, "content_hash": self.content_hash, "plan": self._data()}
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Return the plan in a JSON text; builds layers of this package only, and runs no other code.
+
+        Raises:
+            FileFormatError: The text is truncated, foreign, of a newer version, or does not match its hash.
+        """
+        from .compile import compile_plan  # compile_plan builds plans, so it lies above this file
+
+        data = parse_json(text, "plan")
+        if data.get("format") != FORMAT:
+            raise FileFormatError(f'plan: expected format "{FORMAT}", found {data.get("format")!r}')
+        if data.get("version") != VERSION:
+            raise FileFormatError(
+                f"plan: this version of mxtrainer reads version {VERSION}, found {data.get('version')!r}; "
+                f"a newer mxtrainer wrote it"
+            )
+        body = data.get("plan")
+        if not isinstance(body, dict) or not {"net", "losses", "example_weights", "dtype"} <= set(body):
+            raise FileFormatError("plan: the description is incomplete")
+        found = hashlib.sha256(canonical_json(body).encode()).hexdigest()
+        if found != data.get("content_hash"):
+            raise FileFormatError(
+                f"plan: the content hash does not match, expected {data.get('content_hash')!r}, found {found!r}: "
+                f"the text was changed or damaged"
+            )
+        net = NetGraph.from_data(body["net"])
+        return compile_plan(net, body["losses"], body["example_weights"], body["dtype"])
+
+    def lowered(self, lengths: Optional[Mapping[str, int]] = None, training: bool = True) -> str:
+        """Return the MXNet graph for a bucket as text.
+
+        Args:
+            lengths: The number of steps by length name.
+            training: The graph of a training step, or that of evaluation.
+
+        Raises:
+            ArgumentError: A length is missing, unknown, or not a positive integer.
+        """
+        from .lowering import check_lengths, lower, training_heads  # above this file, as the import of compile
+
+        checked = check_lengths(self, lengths or {})
+        return str(lower(self, checked, training_heads(self), training).symbol.debug_str())
+
+    def graph(self) -> str:
+        """Return the plan as a graph in the DOT language, for graphviz.
+
+        Example:
+            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, Scalar, compile_plan
+            >>> plan = compile_plan(NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()}))
+            >>> plan.graph().splitlines()[0]
+            'digraph plan {'
+        """
+        lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
+        lines += [f'  "in:{name}" [label="{name}\\n{spec.type}" shape=oval];' for name, spec in self.inputs.items()]
+        for path, node in self.graph_of_nodes.nodes.items():
+            kind = type(node.layer).__name__
+            lines.append(f'  "{path}" [label="{path}\\n{kind}"];')
+            lines += [f'  {_vertex(source)} -> "{path}" [label="{port}"];' for port, source in node.feeds.items()]
+        for name, source in self.graph_of_nodes.outputs.items():
+            weight = self.losses[name].weight
+            lines.append(f'  "out:{name}" [label="{name}\\nweight {weight:g}" shape=oval];')
+            lines.append(f'  {_vertex(source)} -> "out:{name}";')
+        return "\n".join([*lines, "}"])
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the descriptions."""
+        return isinstance(other, Plan) and self.content_hash == other.content_hash
+
+    def __hash__(self) -> int:
+        """Hash the description."""
+        return hash(self.content_hash)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the JSON text."""
+        return Plan.from_json, (self.to_json(),)
+
+    def __repr__(self) -> str:
+        """Show the ports and the hash."""
+        ports = f"{', '.join(self.inputs)} -> {', '.join(self.outputs)}"
+        return f"Plan({ports}, {self.dtype}, {self.content_hash[:12]})"
+
+    def __str__(self) -> str:
+        """Show ports, losses and arrays as tables."""
+        ports = [["input", name, spec.type, spec.transfer_dtype, ""] for name, spec in self.inputs.items()]
+        ports += [
+            ["output", name, spec.type, spec.dtype, f"weight {self.losses[name].weight:g}"]
+            for name, spec in self.outputs.items()
+        ]
+        specs = [*self.parameters.values(), *self.auxiliary.values()]
+        arrays = [
+            [spec.path, spec.shape, spec.size, "auxiliary" if spec.auxiliary else repr(spec.initializer)]
+            for spec in specs
+        ]
+        count = sum(spec.size for spec in self.parameters.values())
+        return "\n".join(
+            [
+                repr(self),
+                "",
+                table(["", "port", "type", "dtype", ""], ports),
+                "",
+                table(["array", "shape", "elements", "initializer"], arrays),
+                f"{count:,} elements to train",
+            ]
+        )
+
+
+def _vertex(source: Source) -> str:
+    return f'"in:{source.port}"' if source.node is None else f'"{source.node}"'

@@ -1,0 +1,168 @@
+"""Port types: what travels over one edge of a net, for one example and without its batch axis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Optional, Union
+
+from ..arrays import TRANSFER_DTYPES, positive_int, shape_of_ints
+from ..errors import ArgumentError
+from ..values import value
+
+
+@value
+class Array:
+    """A real array of fixed shape per example: ``(batch, *shape)``.
+
+    Args:
+        shape: The shape of one example's item; ``()`` is a scalar.
+        dtype: What is transferred to the device, where it is cast to the plan's dtype; None is the plan's.
+
+    Raises:
+        ArgumentError: The shape is not one of positive integers, or the dtype is unknown.
+
+    Example:
+        >>> Array((3, 32, 32), dtype="uint8")
+        Array((3, 32, 32), dtype='uint8')
+    """
+
+    shape: tuple[int, ...]
+    dtype: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        """Check the shape and the dtype."""
+        object.__setattr__(self, "shape", shape_of_ints(self.shape, "Array: shape"))
+        if self.dtype is not None and self.dtype not in TRANSFER_DTYPES:
+            raise ArgumentError(f"Array: dtype must be one of {', '.join(TRANSFER_DTYPES)}, got {self.dtype!r}")
+
+    def __repr__(self) -> str:
+        """Show as the shortest constructor."""
+        tail = [f"dtype={self.dtype!r}"] if self.dtype else []
+        if len(self.shape) == 0:
+            return f"Scalar({', '.join(tail)})"
+        if len(self.shape) == 1:
+            return f"Vector({', '.join([str(self.shape[0]), *tail])})"
+        return f"Array({', '.join([str(self.shape), *tail])})"
+
+
+def Scalar(dtype: Optional[str] = None) -> Array:  # noqa: N802 - reads as the type it makes
+    """One real number per example: ``(batch,)``.
+
+    Example:
+        >>> Scalar()
+        Scalar()
+    """
+    return Array((), dtype)
+
+
+def Vector(size: int, dtype: Optional[str] = None) -> Array:  # noqa: N802 - reads as the type it makes
+    """A vector per example: ``(batch, size)``.
+
+    Raises:
+        ArgumentError: The size is not a positive integer.
+
+    Example:
+        >>> Vector(3)
+        Vector(3)
+    """
+    return Array((positive_int(size, "Vector: size"),), dtype)
+
+
+@value
+class Index:
+    """A class or token number per example, from 0 to ``count - 1``: ``(batch,)`` of integers, int32 on the device.
+
+    Args:
+        count: How many different numbers there are.
+
+    Raises:
+        ArgumentError: The count is not a positive integer.
+
+    Example:
+        >>> Index(256)
+        Index(256)
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        """Check the count."""
+        object.__setattr__(self, "count", positive_int(self.count, "Index: count"))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The item's shape, always ``()``."""
+        return ()
+
+    @property
+    def dtype(self) -> str:
+        """The dtype on the device, always int32."""
+        return "int32"
+
+
+Item = Union[Array, Index]
+
+
+@value
+class Sequence:
+    """A sequence of items per example: ``(batch, length, *item)``.
+
+    Args:
+        length: The name of the length. Ports that share the name share lengths, example by example.
+        item: The type of one step.
+
+    Raises:
+        ArgumentError: The name is empty, or the item is no Scalar, Vector, Array or Index.
+
+    Example:
+        >>> Sequence("t", Index(256))
+        Sequence('t', Index(256))
+    """
+
+    length: str
+    item: Item
+
+    def __post_init__(self) -> None:
+        """Check the name and the item."""
+        if not isinstance(self.length, str) or not self.length:
+            raise ArgumentError(f'Sequence: the length must be a name such as "t", got {self.length!r}')
+        if not isinstance(self.item, (Array, Index)):
+            raise ArgumentError(f"Sequence: the item must be a Scalar, Vector, Array or Index, got {self.item!r}")
+
+
+PortType = Union[Array, Index, Sequence]
+
+
+def item_of(port: PortType) -> Item:
+    """Return the type of one step, or the type itself where it is no sequence."""
+    return port.item if isinstance(port, Sequence) else port
+
+
+def length_of(port: PortType) -> Optional[str]:
+    """Return the name of the length, or None where it is no sequence."""
+    return port.length if isinstance(port, Sequence) else None
+
+
+def with_item(port: PortType, item: Item) -> PortType:
+    """Return the type with another item and the same length."""
+    return Sequence(port.length, item) if isinstance(port, Sequence) else item
+
+
+def on_device(port: PortType) -> PortType:
+    """Return the type without its transfer dtype, as it is between layers."""
+    item = item_of(port)
+    return with_item(port, replace(item, dtype=None)) if isinstance(item, Array) and item.dtype else port
+
+
+def check_port_type(port: Any, what: str) -> PortType:
+    """Return the port type.
+
+    Raises:
+        ArgumentError: It is something else.
+    """
+    if isinstance(port, (Array, Index, Sequence)):
+        return port
+    raise ArgumentError(
+        f"{what} must have a type such as Scalar(), Vector(3), Array((3, 4)), Index(10) or "
+        f'Sequence("t", Vector(3)), got {port!r}'
+    )

@@ -1,0 +1,85 @@
+"""What is distributed and imported is what the checkout holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import types
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mxtrainer as mxt
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("plans", "executors", "engine")
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs another process of this Python."""
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=120)
+
+
+def python_files(folder: Path, name: str) -> list[str]:
+    """Lists the modules in a folder of the checkout, as paths under another name; follows no link."""
+    return [f"{name}/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*.py") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Builds the sdist, and the wheel from the sdist."""
+    pytest.importorskip("build", reason="building needs the extra dev")
+    folder = tmp_path_factory.mktemp("dist")
+    built = run_python("-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT))
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.source
+def test_wheel_holds_each_module_once(distributions: Path) -> None:
+    (wheel,) = distributions.glob("*.whl")
+    names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
+    expected = [f"mxtrainer/{path.name}" for path in (ROOT / "mxtrainer").glob("*.py")]
+    for room in ROOMS:
+        expected += python_files(ROOT / room, f"mxtrainer/{room}")
+    assert sorted(names) == sorted([*expected, "mxtrainer/py.typed"])
+
+
+@pytest.mark.slow
+@pytest.mark.source
+def test_sdist_holds_each_module_once(distributions: Path) -> None:
+    (sdist,) = distributions.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = [member.name.split("/", 1)[1] for member in archive if member.name.endswith(".py")]
+    expected = [f"mxtrainer/{path.name}" for path in (ROOT / "mxtrainer").glob("*.py")]
+    for room in ROOMS:
+        expected += python_files(ROOT / room, room)
+    assert sorted(name for name in names if name.startswith(("mxtrainer/", *ROOMS))) == sorted(expected)
+
+
+def test_public_namespace_is_what_all_lists() -> None:
+    inner = {name for name, value in vars(mxt).items() if getattr(value, "__name__", "") == f"mxtrainer.{name}"}
+    modules = {name for name in inner if isinstance(getattr(mxt, name), types.ModuleType)}
+    public = {name for name in vars(mxt) if not name.startswith("_")} - (modules - set(mxt.__all__))
+    assert sorted(public) == sorted(name for name in mxt.__all__ if not name.startswith("__"))
+
+
+def test_types_are_announced() -> None:
+    assert Path(mxt.__file__).with_name("py.typed").is_file()
+
+
+@pytest.mark.skipif(tuple(map(int, np.__version__.split(".")[:2])) < (1, 24), reason="this numpy still has numpy.bool")
+def test_imports_where_mxnet_alone_does_not() -> None:
+    alone = run_python("-c", "import mxnet")
+    repaired = run_python("-c", "import mxtrainer, mxnet")
+    assert "has no attribute 'bool'" in alone.stderr
+    assert repaired.returncode == 0, repaired.stderr
+
+
+def test_import_is_silent_and_survives_warnings_as_errors() -> None:
+    imported = run_python("-W", "error", "-c", "import mxtrainer")
+    assert (imported.returncode, imported.stdout, imported.stderr) == (0, "", "")
