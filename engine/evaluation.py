@@ -165,9 +165,9 @@ def _joined(parts: Mapping[str, list[NDArray[Any]]]) -> FrozenMapping[NDArray[An
     for name, collected in parts.items():
         shapes = {part.shape[1:] for part in collected}
         if len(shapes) > 1:
-            raise BatchError(f'output "{name}" has a different shape in each batch {sorted(shapes)}; evaluate them one by one')
+            raise BatchError(
+                f'output "{name}" has a different shape in each batch {sorted(shapes)}; evaluate them one by one'
+            )
         if collected:
             joined[name] = collected[0] if len(collected) == 1 else np.concatenate(collected)
     return FrozenMapping(joined, "output", "the evaluation")
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ class LossSums:
         self.examples = 0
         self.steps = dict.fromkeys(plan.lengths, 0)
 
-    def add(self, values: Mapping[str, NDArray[np.floating]], rows: int, lengths: Mapping[str, int]) -> None:
+    def add(self, values: Mapping[str, NDArray[Any]], rows: int, lengths: Mapping[str, int]) -> None:
         """Add the true rows of some losses, ``(rows, ...)`` by port."""
         for port, found in values.items():
             length = self._plan.losses[port].length

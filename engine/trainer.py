@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._mxnet import mx
 from ..arrays import positive_int
@@ -24,6 +24,9 @@ from .evaluation import Evaluation, Evaluator
 from .losses import Losses, LossSums, loss_ports
 from .optimizers import Optimizer
 from .stats import Stats
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Trainer:
         optimizer: Optimizer,
         batch_size: int,
         lengths: Mapping[str, int] | None = None,
+        *,
         device: object = "cpu",
         seed: int | None = 0,
         arrays: object = None,
@@ -329,7 +333,7 @@ class Trainer:
             self._executors.clear()
             self._last = None
 
-    def __enter__(self) -> Trainer:
+    def __enter__(self) -> Self:
         """Return the trainer."""
         return self
 

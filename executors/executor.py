@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,12 +26,13 @@ from .store import ParameterStore
 def instantiate(
     plan: Plan,
     batch_size: int,
-    lengths: Optional[Mapping[str, int]] = None,
+    lengths: Mapping[str, int] | None = None,
+    *,
     device: object = "cpu",
     training: bool = True,
     seed: int = 0,
     arrays: object = None,
-    store: Optional[ParameterStore] = None,
+    store: ParameterStore | None = None,
     input_gradients: tuple[str, ...] | list[str] = (),
 ) -> Executor:
     """Turn a plan into an executor, which owns the arrays.
@@ -89,10 +90,11 @@ class Executor:
         store: ParameterStore,
         batch_size: int,
         lengths: Mapping[str, int],
+        *,
         training: bool = True,
-        heads: Optional[tuple[Head, ...]] = None,
+        heads: tuple[Head, ...] | None = None,
         input_gradients: tuple[str, ...] = (),
-        clock: Optional[Clock] = None,
+        clock: Clock | None = None,
         slots: int = 2,
     ) -> None:
         """Lower and bind; `heads` are by default all outputs of the plan.
@@ -111,13 +113,15 @@ class Executor:
         self._ports = {name: plan.inputs[name] for name in plan.inputs if name in set(self._lowered.inputs.values())}
         self._staging = Staging(self._ports, self.batch_size, self.lengths, store.context, slots)
         self._input_gradients = self._input_gradient_arrays(input_gradients) if training else {}
-        self._mask = mx.nd.ones((self.batch_size,), ctx=store.context, dtype=plan.dtype) if self._lowered.masked else None
+        self._mask = (
+            mx.nd.ones((self.batch_size,), ctx=store.context, dtype=plan.dtype) if self._lowered.masked else None
+        )
         self._bound = bind(self._lowered, self._arguments(), self._gradients(), store.context, self.bucket)
         self._default_heads: dict[int, list[Any]] = {}
-        self._twin: Optional[Executor] = None
+        self._twin: Executor | None = None
         self._rows = 0
         self._masked_rows = self.batch_size
-        self._outputs: Optional[FrozenMapping[OutputHandle]] = None
+        self._outputs: FrozenMapping[OutputHandle] | None = None
         self._unused = mx.nd.zeros((1,), ctx=store.context, dtype=plan.dtype)
         self.limits = Limits(
             ports=self._ports,
@@ -165,7 +169,7 @@ class Executor:
 
     # One pass
 
-    def forward(self, batch: Mapping[str, Any], training: Optional[bool] = None) -> None:
+    def forward(self, batch: Mapping[str, Any], training: bool | None = None) -> None:
         """Queue a forward pass.
 
         It returns once the batch has been copied; it waits only while two earlier batches are still on their way.
@@ -212,10 +216,12 @@ class Executor:
     def _set_rows(self, rows: int) -> None:
         self._rows = rows
         if self._mask is not None and rows != self._masked_rows:
-            self._mask[:] = mx.nd.array(np.arange(self.batch_size) < rows, ctx=self.store.context, dtype=self.plan.dtype)
+            self._mask[:] = mx.nd.array(
+                np.arange(self.batch_size) < rows, ctx=self.store.context, dtype=self.plan.dtype
+            )
             self._masked_rows = rows
 
-    def backward(self, gradients: Optional[Mapping[str, ArrayLike]] = None) -> None:
+    def backward(self, gradients: Mapping[str, ArrayLike] | None = None) -> None:
         """Queue the backward pass: the gradients of the weighted mean of the losses over the true rows.
 
         Args:
@@ -230,7 +236,7 @@ class Executor:
             raise Error("backward needs a forward pass in training mode before it: forward(batch)")
         self.queue_backward(self._heads(gradients))
 
-    def queue_backward(self, heads: Optional[list[Any]] = None) -> None:
+    def queue_backward(self, heads: list[Any] | None = None) -> None:
         """Queue the backward pass with these head gradients, by default those of the weighted mean."""
         self._bound.backward(heads if heads is not None else self._mean_heads())
 
@@ -257,7 +263,7 @@ class Executor:
         length = self.plan.losses[port].length
         return rows * (self.lengths[length] if length is not None else 1)
 
-    def _heads(self, gradients: Optional[Mapping[str, ArrayLike]]) -> Optional[list[Any]]:
+    def _heads(self, gradients: Mapping[str, ArrayLike] | None) -> list[Any] | None:
         if gradients is None:
             return None
         trained = [head.name for head in self._lowered.heads if head.gradient]
@@ -267,7 +273,7 @@ class Executor:
         heads = [self._own_head(head, gradients.get(head.name)) for head in self._lowered.heads]
         return heads + [self._unused] * len(self._lowered.moved)
 
-    def _own_head(self, head: Head, gradient: Optional[ArrayLike]) -> Any:
+    def _own_head(self, head: Head, gradient: ArrayLike | None) -> Any:
         if not head.gradient:
             return self._unused
         spec = self.plan.outputs[head.name]

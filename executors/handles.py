@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +31,7 @@ class ArrayHandle:
         dtype: Its dtype, as numpy has it.
     """
 
-    def __init__(self, spec: ArraySpec, array: Any, store: Optional[ParameterStore]) -> None:
+    def __init__(self, spec: ArraySpec, array: Any, store: ParameterStore | None) -> None:
         """Take the NDArray, and the store whose arrays a write changes (None for gradients)."""
         self.path = spec.path
         self.shape = spec.shape
@@ -68,7 +68,7 @@ class ArrayHandle:
         new = self.asnumpy()
         part = new if not self.shape else new[key]
         found = np.asarray(values)
-        if found.dtype.kind not in "fiub" or (found.shape != () and found.shape != part.shape):
+        if found.dtype.kind not in "fiub" or found.shape not in {(), part.shape}:
             raise ArgumentError(
                 f'array "{self.path}": expected {part.shape} of numbers, or one number, '
                 f"found {found.shape} {found.dtype}"
@@ -153,7 +153,7 @@ class OutputHandle:
         if self._clock.now != self.step:
             raise StaleHandleError(
                 f'output "{self.port}" of {self._kind} {self.step} was overwritten by {self._kind} {self._clock.now}. '
-                f"Read it before the next {self._kind}, or keep a copy: outputs[\"{self.port}\"].copy()"
+                f'Read it before the next {self._kind}, or keep a copy: outputs["{self.port}"].copy()'
             )
 
     def asnumpy(self) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +52,9 @@ class Limits:
     ports: Mapping[str, PortSpec]
     known: Mapping[str, PortSpec]
     optional: frozenset[str]
-    rows: Optional[int]
+    rows: int | None
     lengths: Mapping[str, int]
-    clock: Optional[Clock]
+    clock: Clock | None
 
 
 def check_batch(batch: object, limits: Limits) -> CheckedBatch:
@@ -77,7 +77,7 @@ def check_batch(batch: object, limits: Limits) -> CheckedBatch:
             continue
         try:
             found[name] = _take(batch[name], spec, checked, limits)
-        except _Problem as problem:
+        except _ProblemError as problem:
             problems.append(f'port "{name}" {spec.type!r}: {problem}')
     checked.left_out = tuple(name for name in limits.ports if name not in batch and name in limits.optional)
     if not problems:
@@ -87,21 +87,16 @@ def check_batch(batch: object, limits: Limits) -> CheckedBatch:
     return checked
 
 
-class _Problem(Exception):
+class _ProblemError(Exception):
     """What is wrong with one port."""
 
 
 def _names(batch: Mapping[str, Any], limits: Limits) -> list[str]:
-    problems = []
-    missing = [name for name in limits.ports if name not in batch and name not in limits.optional]
-    for name in batch:
-        if name not in limits.known:
-            problems.append(f'there is no input "{name}"{nearest(name, missing or limits.known)}')
-    for name in missing:
-        problems.append(f'port "{name}" {limits.ports[name].type!r} is missing')
-    if problems:
-        problems.append(f"the inputs are {', '.join(limits.ports)}")
-    return problems
+    known, ports = limits.known, limits.ports
+    missing = [name for name in ports if name not in batch and name not in limits.optional]
+    problems = [f'there is no input "{name}"{nearest(name, missing or known)}' for name in batch if name not in known]
+    problems += [f'port "{name}" {ports[name].type!r} is missing' for name in missing]
+    return [*problems, f"the inputs are {', '.join(ports)}"] if problems else []
 
 
 def _take(value: Any, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> tuple[int, ...]:
@@ -113,7 +108,7 @@ def _take(value: Any, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> 
     array = value if type(value) is np.ndarray else _as_array(value)
     rank = _rank(spec)
     if array.ndim != rank:
-        raise _Problem(_rank_text(array.shape, spec, rank))
+        raise _ProblemError(_rank_text(array.shape, spec, rank))
     if spec.count is not None:
         _check_indices(array, spec.count)
     else:
@@ -124,7 +119,7 @@ def _take(value: Any, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> 
 
 def _take_handle(handle: OutputHandle, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> tuple[int, ...]:
     if limits.clock is None or not handle.belongs_to(limits.clock):
-        raise _Problem(f'{handle!r} belongs to another trainer or executor; give a copy of it: handle.copy()')
+        raise _ProblemError(f"{handle!r} belongs to another trainer or executor; give a copy of it: handle.copy()")
     try:
         handle.check_fresh()
     except StaleHandleError as error:
@@ -134,12 +129,12 @@ def _take_handle(handle: OutputHandle, spec: PortSpec, checked: CheckedBatch, li
 
 def _take_device(array: Any, shape: tuple[int, ...], spec: PortSpec, checked: CheckedBatch) -> tuple[int, ...]:
     if spec.count is not None:
-        raise _Problem("indices must come from the host, where their range is checked: give .asnumpy()")
+        raise _ProblemError("indices must come from the host, where their range is checked: give .asnumpy()")
     dtype = np.dtype(array.dtype)
     if dtype != np.dtype(spec.transfer_dtype):
-        raise _Problem(f"expected an array of {spec.transfer_dtype}, found {dtype}")
+        raise _ProblemError(f"expected an array of {spec.transfer_dtype}, found {dtype}")
     if len(shape) != _rank(spec):
-        raise _Problem(_rank_text(shape, spec, _rank(spec)))
+        raise _ProblemError(_rank_text(shape, spec, _rank(spec)))
     checked.device[spec.name] = array
     return shape
 
@@ -150,7 +145,7 @@ def _as_array(value: Any) -> NDArray[Any]:
             warnings.simplefilter("error")  # numpy below 1.24 only warns of ragged lists
             array = np.asarray(value)
     except (ValueError, TypeError, Warning):
-        raise _Problem("is ragged: its rows have different shapes; give one array") from None
+        raise _ProblemError("is ragged: its rows have different shapes; give one array") from None
     return array
 
 
@@ -176,11 +171,11 @@ def _rank_text(shape: tuple[int, ...], spec: PortSpec, rank: int) -> str:
 
 def _check_indices(array: NDArray[Any], count: int) -> None:
     if array.dtype.kind not in "iu":
-        raise _Problem(f"expected integers, found {array.dtype}")
+        raise _ProblemError(f"expected integers, found {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= count):
         bad = np.argwhere((array < 0) | (array >= count))[0]
         where = ", ".join(map(str, bad))
-        raise _Problem(f"expected indices from 0 to {count - 1}, found {array[tuple(bad)]} at [{where}]")
+        raise _ProblemError(f"expected indices from 0 to {count - 1}, found {array[tuple(bad)]} at [{where}]")
 
 
 def _check_numbers(array: NDArray[Any], spec: PortSpec, checked: CheckedBatch) -> None:
@@ -191,13 +186,15 @@ def _check_numbers(array: NDArray[Any], spec: PortSpec, checked: CheckedBatch) -
             checked.nans[spec.name] = nans
     elif kind not in "iub":
         found = f"{array.dtype}" if kind != "O" else "objects (a ragged list?)"
-        raise _Problem(f"expected real numbers, found {found}")
+        raise _ProblemError(f"expected real numbers, found {found}")
     if spec.transfer_dtype[0] in "iu" and kind != "b" and array.size:
         limit = np.iinfo(spec.transfer_dtype)
         if kind == "f":
-            raise _Problem(f"expected integers of {spec.transfer_dtype}, found {array.dtype}")
+            raise _ProblemError(f"expected integers of {spec.transfer_dtype}, found {array.dtype}")
         if array.min() < limit.min or array.max() > limit.max:
-            raise _Problem(f"expected numbers from {limit.min} to {limit.max} ({spec.transfer_dtype}), found others")
+            raise _ProblemError(
+                f"expected numbers from {limit.min} to {limit.max} ({spec.transfer_dtype}), found others"
+            )
 
 
 def _count_nans(array: NDArray[Any]) -> int:

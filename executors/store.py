@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,9 @@ class FlatArray:
         offsets: Where each begins.
     """
 
-    def __init__(self, specs: Mapping[str, ArraySpec], together: set[tuple[str, str]], context: Any, dtype: str):
+    def __init__(
+        self, specs: Mapping[str, ArraySpec], together: set[tuple[str, str]], context: Any, dtype: str
+    ) -> None:
         """Lay the arrays out, in order; those of `together` follow their neighbour without a gap."""
         self.specs = dict(specs)
         self.offsets: dict[str, int] = {}
@@ -93,9 +95,7 @@ class ParameterStore:
         self.context = as_context(device)
         self.seed = seed
         given = {} if arrays is None else _start_values(plan, as_arrays(arrays))
-        together = {
-            pair for node in plan.nodes.values() for group in node.packs for pair in zip(group, group[1:])
-        }
+        together = {pair for node in plan.nodes.values() for group in node.packs for pair in zip(group, group[1:])}
         self._together = together
         self.parameters = FlatArray(plan.parameters, together, self.context, plan.dtype)
         self.auxiliary = FlatArray(plan.auxiliary, set(), self.context, plan.dtype)
@@ -105,7 +105,7 @@ class ParameterStore:
             )
         self.version = 0
         self._exposed = False
-        self._gradients: Optional[FlatArray] = None
+        self._gradients: FlatArray | None = None
         self._views: dict[tuple[str, ...], Any] = {}
 
     @property

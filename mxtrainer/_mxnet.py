@@ -22,9 +22,10 @@ def physical_cores() -> int:
     cores = set()
     for cpu in usable:
         try:
-            with open(_TOPOLOGY.format(cpu, "physical_package_id")) as package, open(
-                _TOPOLOGY.format(cpu, "core_id")
-            ) as core:
+            with (
+                open(_TOPOLOGY.format(cpu, "physical_package_id")) as package,
+                open(_TOPOLOGY.format(cpu, "core_id")) as core,
+            ):
                 cores.add((package.read(), core.read()))
         except OSError:
             return len(usable)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Optional
 
 
 class Error(Exception):
@@ -52,7 +51,7 @@ class StepError(Error):
         cause: The exception of MXNet, or None.
     """
 
-    def __init__(self, message: str, step: int, cause: Optional[BaseException] = None) -> None:
+    def __init__(self, message: str, step: int, cause: BaseException | None = None) -> None:
         """Keep the step and the cause beside the message."""
         super().__init__(message)
         self.step = step

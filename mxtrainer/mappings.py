@@ -28,7 +28,7 @@ class FrozenMapping(Mapping[str, V], Generic[V]):
 
     __slots__ = ("_items", "_kind", "_owner")
 
-    def __init__(self, items: Mapping[str, V] = {}, kind: str = "entry", owner: str = "this mapping") -> None:  # noqa: B006 - read only
+    def __init__(self, items: Mapping[str, V] = {}, kind: str = "entry", owner: str = "this mapping") -> None:
         """Copy the items."""
         self._items = dict(items)
         self._kind = kind

@@ -5,20 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import Error, FileFormatError, nearest
 from .mappings import FrozenMapping
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_options: Any) -> Any:
+        """Do nothing: it is for type checkers, and part of Python only since 3.11."""
+        return lambda decorator: decorator
+
 
 T = TypeVar("T")
 _REGISTRY: dict[str, type[Any]] = {}
 
 
+@dataclass_transform(frozen_default=True)
 def value(cls: type[T]) -> type[T]:
     """Make a class a frozen dataclass whose instances can be written as JSON and read back (a decorator)."""
     frozen = dataclasses.dataclass(frozen=True, repr=False)(cls)
     if "__repr__" not in vars(cls):
-        frozen.__repr__ = _repr  # type: ignore[method-assign, assignment]  # shows what a user would write
+        frozen.__repr__ = _repr  # type: ignore[method-assign]  # shows what a user would write
     return register(frozen)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from typing import Optional
-
 from ..arrays import ArraySpec, check_dtype, real_number
 from ..errors import NetError, nearest
 from ..mappings import FrozenMapping
@@ -19,8 +17,8 @@ from .types import Array, PortType, item_of, length_of
 
 def compile_plan(
     net: NetGraph,
-    losses: Optional[Mapping[str, float]] = None,
-    example_weights: Optional[Mapping[str, str]] = None,
+    losses: Mapping[str, float] | None = None,
+    example_weights: Mapping[str, str] | None = None,
     dtype: str = "float32",
 ) -> Plan:
     """Compile a net into a plan.
@@ -82,7 +80,7 @@ def compile_plan(
     )
 
 
-def _known(port: Optional[PortType]) -> PortType:
+def _known(port: PortType | None) -> PortType:
     assert port is not None  # `undetermined` has been asked
     return port
 
@@ -101,9 +99,7 @@ def _inputs(net: NetGraph, losses: Mapping[str, LossSpec], dtype: str) -> Frozen
     return FrozenMapping(specs, "input", "the plan")
 
 
-def _losses(
-    net: NetGraph, weights: Mapping[str, float], example_weights: Mapping[str, str]
-) -> FrozenMapping[LossSpec]:
+def _losses(net: NetGraph, weights: Mapping[str, float], example_weights: Mapping[str, str]) -> FrozenMapping[LossSpec]:
     outputs = net.graph.outputs
     for argument, given in (("losses", weights), ("example_weights", example_weights)):
         if not isinstance(given, Mapping):
@@ -147,7 +143,7 @@ def _weight(name: str, layer: Layer, source: Source, weights: Mapping[str, float
         return weight
     if isinstance(layer, Loss):
         return 1.0 if layer.trained else 0.0
-    if name == str(source) and source.port in layer.states or "." in name:
+    if (name == str(source) and source.port in layer.states) or "." in name:
         return 0.0  # a state port of with_states; only these have a dot
     raise NetError(
         f'the output "{name}" feeds no loss: add it with weight 0, as in losses={{"{name}": 0.0}}, to keep it alive '
@@ -157,7 +153,7 @@ def _weight(name: str, layer: Layer, source: Source, weights: Mapping[str, float
 
 def _arrays(graph: Graph, types: Types, dtype: str) -> tuple[dict[str, ArraySpec], FrozenMapping[PlanNode]]:
     """Return all arrays that have storage, by path, and whose arrays each node uses."""
-    declared = {path: node.layer.arrays(types.nodes[path]) for path, node in graph.nodes.items()}
+    declared = {path: node.layer.declare(types.nodes[path]) for path, node in graph.nodes.items()}
     specs: dict[str, ArraySpec] = {}
     for path, arrays in declared.items():
         _check_initializers(path, graph.nodes[path].layer, arrays)
@@ -166,7 +162,10 @@ def _arrays(graph: Graph, types: Types, dtype: str) -> tuple[dict[str, ArraySpec
             if graph.owner_of(full) == full:
                 initializer = graph.nodes[path].layer.chosen_initializers().get(name, array.initializer)
                 specs[full] = ArraySpec(full, array.shape, dtype, initializer, array.auxiliary)
-    used = {path: {name: _owner(graph, specs, path, name, arrays[name]) for name in arrays} for path, arrays in declared.items()}
+    used = {
+        path: {name: _owner(graph, specs, path, name, arrays[name]) for name in arrays}
+        for path, arrays in declared.items()
+    }
     _check_share(graph, declared)
     packs = _packs(graph, used)
     return specs, FrozenMapping({path: PlanNode(path, FrozenMapping(used[path]), packs[path]) for path in graph.nodes})

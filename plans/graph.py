@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NetError
 from ..mappings import FrozenMapping
-from .layers.base import Layer, Mismatch, Ports
+from .layers.base import Layer, MismatchError, Ports
 from .types import PortType, on_device
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeGuard
+
     from .net import NetGraph
 
 
 class Source(NamedTuple):
     """Where an edge begins: an output of a node, or a port of the net where `node` is None."""
 
-    node: Optional[str]
+    node: str | None
     port: str
 
     def __str__(self) -> str:
@@ -83,18 +85,16 @@ class Graph:
 class _Scope:
     """A net at its place among the nets around it."""
 
-    def __init__(self, net: NetGraph, prefix: str, parent: Optional[_Scope], name: str) -> None:
+    def __init__(self, net: NetGraph, prefix: str, parent: _Scope | None, name: str) -> None:
         self.net = net
         self.prefix = prefix
         self.parent = parent
         self.name = name
         self.inner = {
-            name: _Scope(layer, f"{prefix}{name}.", self, name)
-            for name, layer in net.layers.items()
-            if hasattr(layer, "layers")
+            name: _Scope(layer, f"{prefix}{name}.", self, name) for name, layer in net.layers.items() if _is_net(layer)
         }
 
-    def resolve(self, source: Source) -> Optional[Source]:
+    def resolve(self, source: Source) -> Source | None:
         """Return the flat source, or None for a state that nobody feeds."""
         if source.node is None:
             if self.parent is None:
@@ -126,6 +126,10 @@ class _Scope:
             yield GraphNode(self.prefix + name, layer, ports, FrozenMapping(connected))
 
 
+def _is_net(layer: Layer) -> TypeGuard[NetGraph]:
+    return hasattr(layer, "layers")  # net.py imports this file
+
+
 def flatten(net: NetGraph) -> Graph:
     """Return the net without nesting.
 
@@ -151,7 +155,9 @@ def _sorted(nodes: Mapping[str, GraphNode]) -> tuple[str, ...]:
     Raises:
         NetError: It cannot be done.
     """
-    waiting = {path: {feed.node for feed in node.feeds.values() if feed.node} for path, node in nodes.items()}
+    waiting: dict[str, set[str | None]] = {
+        path: {feed.node for feed in node.feeds.values() if feed.node} for path, node in nodes.items()
+    }
     order: list[str] = []
     while waiting:
         ready = next((path for path, before in waiting.items() if before.isdisjoint(waiting)), None)
@@ -165,7 +171,7 @@ def _sorted(nodes: Mapping[str, GraphNode]) -> tuple[str, ...]:
     return tuple(order)
 
 
-def _cycle(waiting: Mapping[str, set[Optional[str]]]) -> list[str]:
+def _cycle(waiting: Mapping[str, set[str | None]]) -> list[str]:
     """Return the paths along one cycle; every waiting node is fed by another."""
     path = next(iter(waiting))
     seen: list[str] = []
@@ -178,10 +184,10 @@ def _cycle(waiting: Mapping[str, set[Optional[str]]]) -> list[str]:
 class Types(NamedTuple):
     """The types of all ports, None where they are not determined."""
 
-    inputs: dict[str, Optional[PortType]]
+    inputs: dict[str, PortType | None]
     nodes: dict[str, Ports]
 
-    def of(self, source: Source) -> Optional[PortType]:
+    def of(self, source: Source) -> PortType | None:
         """Return the type at a source."""
         return self.inputs[source.port] if source.node is None else self.nodes[source.node].outputs[source.port]
 
@@ -193,7 +199,7 @@ class Types(NamedTuple):
             self.nodes[source.node].outputs[source.port] = found
 
 
-def infer(graph: Graph, declared: Mapping[str, Optional[PortType]]) -> Types:
+def infer(graph: Graph, declared: Mapping[str, PortType | None]) -> Types:
     """Return all types that follow from those of the net's inputs, forwards and backwards.
 
     Raises:
@@ -230,7 +236,7 @@ def _infer_node(node: GraphNode, types: Types) -> None:
             raise NetError(f'layer "{node.path}", port "{port}": needs {needed!r}, but "{source}" gives {given!r}')
     try:
         node.layer.deduce(ports)
-    except Mismatch as mismatch:
+    except MismatchError as mismatch:
         raise NetError(f'layer "{node.path}" ({node.layer!r}): {mismatch}') from None
     for port, source in node.feeds.items():
         needed = ports.inputs[port]
@@ -238,7 +244,7 @@ def _infer_node(node: GraphNode, types: Types) -> None:
             types.settle(source, needed)
 
 
-def undetermined(graph: Graph, types: Types) -> Optional[str]:
+def undetermined(graph: Graph, types: Types) -> str | None:
     """Return what is missing where a type is not determined, or None."""
     for path, node in graph.nodes.items():
         ports = types.nodes[path]

@@ -222,4 +222,4 @@ def _orthogonal(generator: np.random.Generator, rows: int, columns: int) -> NDAr
     tall = generator.normal(size=(max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(tall)
     q = q * np.sign(np.diag(r))  # makes the distribution uniform over the orthogonal matrices
-    return q if rows >= columns else q.T
+    return np.asarray(q if rows >= columns else q.T)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from .._mxnet import mx
 from ..arrays import positive_int
@@ -30,7 +30,7 @@ class Head(NamedTuple):
 
     name: str
     source: Source
-    example_weights: Optional[str] = None
+    example_weights: str | None = None
     gradient: bool = False
 
 
@@ -66,7 +66,9 @@ def check_lengths(plan: Plan, lengths: Mapping[str, int]) -> dict[str, int]:
     for name in lengths:
         if name not in plan.lengths:
             known = ", ".join(plan.lengths) or "none"
-            raise ArgumentError(f'lengths: the plan has no length "{name}"{nearest(name, plan.lengths)}; known: {known}')
+            raise ArgumentError(
+                f'lengths: the plan has no length "{name}"{nearest(name, plan.lengths)}; known: {known}'
+            )
     missing = [name for name in plan.lengths if name not in lengths]
     if missing:
         raise ArgumentError(f'lengths: the number of steps of "{missing[0]}" is missing, as in {{"{missing[0]}": 64}}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,7 +58,7 @@ class NetGraph(Layer):
     layer_inputs: FrozenMapping[tuple[str, ...]]
     feeds: Mapping[tuple[str, str], Source]
     output_sources: FrozenMapping[Source]
-    inputs: FrozenMapping[Optional[PortType]]
+    inputs: FrozenMapping[PortType | None]
     share: FrozenMapping[str]
     arrays: FrozenMapping[NDArray[Any]]
     graph: Graph
@@ -68,7 +68,7 @@ class NetGraph(Layer):
     def __init__(
         self,
         layers: Mapping[str, Layer],
-        paths: Iterable[tuple[Union[str, list[str]], ...]],
+        paths: Iterable[tuple[str | list[str], ...]],
         inputs: InputTypes = NO_ENTRIES,
         share: Mapping[str, str] = NO_ENTRIES,
     ) -> None:
@@ -77,9 +77,23 @@ class NetGraph(Layer):
         edges = parse_paths(layers, paths if isinstance(paths, str) or paths is None else list(paths))
         self._set(layers, edges, inputs, share)
 
-    def _set(
-        self, layers: Mapping[str, Layer], edges: Edges, inputs: InputTypes, share: Mapping[str, str]
+    @staticmethod
+    def from_edges(
+        layers: Mapping[str, Layer],
+        edges: Edges,
+        inputs: InputTypes = NO_ENTRIES,
+        share: Mapping[str, str] = NO_ENTRIES,
     ) -> NetGraph:
+        """Return the net of layers and edges that are already worked out.
+
+        Raises:
+            NetError: The net cannot be.
+        """
+        net = NetGraph.__new__(NetGraph)
+        net._set(layers, edges, inputs, share)  # noqa: SLF001 - of the same class
+        return net
+
+    def _set(self, layers: Mapping[str, Layer], edges: Edges, inputs: InputTypes, share: Mapping[str, str]) -> None:
         """Fill all fields, checking that they make a net."""
         if not isinstance(inputs, Mapping):
             raise NetError(f"inputs must map port names to types, got {inputs!r}")
@@ -111,7 +125,6 @@ class NetGraph(Layer):
             node.layer.check_feeds(
                 node.path, {port: graph.nodes[source.node].layer for port, source in node.feeds.items() if source.node}
             )
-        return self
 
     def __setattr__(self, name: str, found: object) -> None:
         """Refuse: a net is a value."""
@@ -128,7 +141,7 @@ class NetGraph(Layer):
         return tuple(self.output_sources)
 
     @property
-    def outputs(self) -> FrozenMapping[Optional[PortType]]:
+    def outputs(self) -> FrozenMapping[PortType | None]:
         """The types of the output ports, None where not determined."""
         found = {port: self.types.of(source) for port, source in self.graph.outputs.items()}
         return FrozenMapping(found, "output", "the net")
@@ -173,17 +186,17 @@ class NetGraph(Layer):
             path = prefix + name
             chosen = fnmatch.fnmatchcase(path, pattern) or path.startswith(f"{pattern}.")
             if isinstance(layer, NetGraph):
-                layers[name] = layer = layer._with_states(f"{path}.", pattern)
-                edges.ports[name] = layer.input_ports()
+                layers[name] = layer._with_states(f"{path}.", pattern)  # noqa: SLF001 - of the same class
+                edges.ports[name] = layers[name].input_ports()
                 chosen = True  # its own states have been chosen by now
-            for port in layer.states if chosen else ():
-                if (name, port) not in edges.feeds and port in layer.output_ports():
+            for port in layers[name].states if chosen else ():
+                if (name, port) not in edges.feeds and port in layers[name].output_ports():
                     edges.inputs.append(f"{name}.{port}")
                     edges.feeds[name, port] = Source(None, f"{name}.{port}")
                     edges.outputs[f"{name}.{port}"] = Source(name, port)
         if len(edges.inputs) == len(self._edges().inputs):
             return self
-        derived = NetGraph.__new__(NetGraph)._set(layers, edges, self._declared, self.share)
+        derived = NetGraph.from_edges(layers, edges, self._declared, self.share)
         return derived.with_arrays(self.arrays) if self.arrays else derived
 
     def take(self, outputs: Mapping[str, str], inputs: Mapping[str, str] = NO_ENTRIES) -> NetGraph:
@@ -242,7 +255,7 @@ class NetGraph(Layer):
             else:
                 owners[owner] = user
                 moved[user] = owner
-        part = NetGraph.__new__(NetGraph)._set(layers, edges, declared, share)
+        part = NetGraph.from_edges(layers, edges, declared, share)
         if not self.arrays:
             return part
         arrays = {path: found for path, found in self.arrays.items() if path.partition(".")[0] in layers}
@@ -262,7 +275,7 @@ class NetGraph(Layer):
             raise NetError(f'take: layer "{name}" has no input "{port}"; its inputs: {", ".join(ports)}')
         return name, port or ports[0]
 
-    def _type_of(self, key: tuple[str, str]) -> Optional[PortType]:
+    def _type_of(self, key: tuple[str, str]) -> PortType | None:
         name, port = key
         layer = self.layers[name]
         return layer.inputs[port] if isinstance(layer, NetGraph) else self.types.nodes[name].inputs[port]
@@ -289,7 +302,7 @@ class NetGraph(Layer):
     def _edges(self) -> Edges:
         brought = set(_brought(self.layers, Edges(dict(self.feeds), ports=dict(self.layer_inputs))))
         return Edges(
-            {key: source for key, source in self.feeds.items()},
+            dict(self.feeds),
             dict(self.output_sources),
             dict(self.layer_inputs),
             [port for port in self.inputs if port not in brought],
@@ -328,7 +341,7 @@ class NetGraph(Layer):
             )
             _check_edges(layers, edges)
             inputs = {name: from_data(port) for name, port in data["inputs"].items()}
-            return NetGraph.__new__(NetGraph)._set(layers, edges, inputs, data["share"])
+            return NetGraph.from_edges(layers, edges, inputs, data["share"])
         except (KeyError, TypeError, ValueError, AttributeError, NetError) as error:
             raise FileFormatError(f"this is no net: {type(error).__name__}: {error}") from error
 
@@ -354,7 +367,9 @@ class NetGraph(Layer):
         if data.get("format") != FORMAT:
             raise FileFormatError(f'net: expected format "{FORMAT}", found {data.get("format")!r}')
         if data.get("version") != VERSION:
-            raise FileFormatError(f"net: this version of mxtrainer reads version {VERSION}, found {data.get('version')!r}")
+            raise FileFormatError(
+                f"net: this version of mxtrainer reads version {VERSION}, found {data.get('version')!r}"
+            )
         return NetGraph.from_data(data.get("net", {}))
 
     def _description(self) -> tuple[Any, ...]:
@@ -393,7 +408,7 @@ class NetGraph(Layer):
 
 
 def NetChain(  # noqa: N802 - reads as the net it makes
-    layers: Union[Iterable[Layer], Mapping[str, Layer]],
+    layers: Iterable[Layer] | Mapping[str, Layer],
     inputs: InputTypes = NO_ENTRIES,
     share: Mapping[str, str] = NO_ENTRIES,
 ) -> NetGraph:
@@ -420,7 +435,7 @@ def NetChain(  # noqa: N802 - reads as the net it makes
     named = dict(layers) if isinstance(layers, Mapping) else _numbered(layers)
     _check_layers(named)
     edges = Edges()
-    before: Optional[str] = None
+    before: str | None = None
     for name, layer in named.items():
         edges.ports[name] = ports = layer.input_ports()
         if before is not None:
@@ -431,7 +446,7 @@ def NetChain(  # noqa: N802 - reads as the net it makes
     assert before is not None  # _check_layers refuses an empty net
     first = named[before].output_ports()[0]
     edges.outputs[first] = Source(before, first)
-    return NetGraph.__new__(NetGraph)._set(named, edges, inputs, share)
+    return NetGraph.from_edges(named, edges, inputs, share)
 
 
 def _numbered(layers: Iterable[Layer]) -> dict[str, Layer]:
@@ -446,7 +461,9 @@ def _numbered(layers: Iterable[Layer]) -> dict[str, Layer]:
 
 def _check_layers(layers: object) -> None:
     if not isinstance(layers, Mapping) or not layers:
-        raise NetError(f'layers must be a mapping with one layer or more, as in {{"linear": Linear(3)}}, got {layers!r}')
+        raise NetError(
+            f'layers must be a mapping with one layer or more, as in {{"linear": Linear(3)}}, got {layers!r}'
+        )
     for name, layer in layers.items():
         if not isinstance(name, str) or not name or "." in name:
             raise NetError(f"a layer's name must be a string without a dot, got {name!r}")
@@ -480,7 +497,8 @@ def _check_name_is_free(port: str, name: str, brought: Mapping[str, str], edges:
     if other is not None:
         raise NetError(
             f'"{other}" and "{name}" both bring an input "{port}". If both are to get the same, add the path '
-            f'("{port}", "{name}.{port}")' + (f' and ("{port}", "{other}.{port}")' if other in brought.values() else "")
+            f'("{port}", "{name}.{port}")'
+            + (f' and ("{port}", "{other}.{port}")' if other in brought.values() else "")
             + f'; if not, give one of them a name of its own, as in ("{name.capitalize()}{port}", "{name}.{port}")'
         )
 
@@ -549,7 +567,7 @@ def _same_arrays(left: Mapping[str, NDArray[Any]], right: Mapping[str, NDArray[A
     )
 
 
-def _shown(ports: Mapping[str, Optional[PortType]]) -> str:
+def _shown(ports: Mapping[str, PortType | None]) -> str:
     return ", ".join(f"{port} {found or '?'}" for port, found in ports.items())
 
 

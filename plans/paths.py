@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 from ..errors import NetError, nearest
 from .graph import Source
@@ -50,7 +50,7 @@ def parse_paths(layers: Mapping[str, Layer], paths: object) -> Edges:
     return edges
 
 
-def split_name(layers: Mapping[str, Layer], text: str) -> Optional[tuple[str, Optional[str]]]:
+def split_name(layers: Mapping[str, Layer], text: str) -> tuple[str, str | None] | None:
     """Return ``(layer, port or None)`` for "layer" or "layer.port", or None for a port of the net."""
     name, dot, port = text.partition(".")
     return (name, port if dot else None) if name in layers else None
@@ -70,9 +70,8 @@ def source_of(layers: Mapping[str, Layer], text: str, where: str) -> Source:
     name, port = found
     outputs = layers[name].output_ports()
     if port is not None and port not in outputs:
-        raise NetError(
-            f'{where}: layer "{name}" has no output "{port}"{nearest(port, outputs) or "."} Its outputs: {", ".join(outputs)}'
-        )
+        hint = nearest(port, outputs) or "."
+        raise NetError(f'{where}: layer "{name}" has no output "{port}"{hint} Its outputs: {", ".join(outputs)}')
     return Source(name, port or outputs[0])
 
 
@@ -82,9 +81,7 @@ def _number(place: Place) -> int:
     return int(place) if place.isdigit() else 0
 
 
-def _parse_path(
-    layers: Mapping[str, Layer], path: Any, edges: Edges, wanted: list[tuple[str, Place, Source]]
-) -> None:
+def _parse_path(layers: Mapping[str, Layer], path: Any, edges: Edges, wanted: list[tuple[str, Place, Source]]) -> None:
     where = f"path {path!r}"
     if not isinstance(path, (tuple, list)) or len(path) < 2:
         raise NetError(f'{where}: a path is a tuple of two or more names, such as ("Input", "linear", "Output")')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ..arrays import ArraySpec
 from ..errors import FileFormatError
@@ -47,12 +47,12 @@ class PortSpec:
         return (batch_size, *steps, *item_of(self.type).shape)
 
     @property
-    def length(self) -> Optional[str]:
+    def length(self) -> str | None:
         """The name of its length, None where it is no sequence."""
         return length_of(self.type)
 
     @property
-    def count(self) -> Optional[int]:
+    def count(self) -> int | None:
         """The number of different indices, None where it is real."""
         item = item_of(self.type)
         return item.count if isinstance(item, Index) else None
@@ -70,8 +70,8 @@ class LossSpec:
     """
 
     weight: float
-    example_weights: Optional[str]
-    length: Optional[str]
+    example_weights: str | None
+    length: str | None
     is_loss: bool
 
 
@@ -148,7 +148,9 @@ class Plan:
 
         Example:
             >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, Plan, Scalar, compile_plan
-            >>> plan = compile_plan(NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()}))
+            >>> plan = compile_plan(
+            ...     NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+            ... )
             >>> Plan.from_json(plan.to_json()) == plan
             True
         """
@@ -185,7 +187,7 @@ class Plan:
         net = NetGraph.from_data(body["net"])
         return compile_plan(net, body["losses"], body["example_weights"], body["dtype"])
 
-    def lowered(self, lengths: Optional[Mapping[str, int]] = None, training: bool = True) -> str:
+    def lowered(self, lengths: Mapping[str, int] | None = None, training: bool = True) -> str:
         """Return the MXNet graph for a bucket as text.
 
         Args:
@@ -205,7 +207,9 @@ class Plan:
 
         Example:
             >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, Scalar, compile_plan
-            >>> plan = compile_plan(NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()}))
+            >>> plan = compile_plan(
+            ...     NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+            ... )
             >>> plan.graph().splitlines()[0]
             'digraph plan {'
         """

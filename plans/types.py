@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 from ..arrays import TRANSFER_DTYPES, positive_int, shape_of_ints
 from ..errors import ArgumentError
@@ -27,7 +27,7 @@ class Array:
     """
 
     shape: tuple[int, ...]
-    dtype: Optional[str] = None
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         """Check the shape and the dtype."""
@@ -45,7 +45,7 @@ class Array:
         return f"Array({', '.join([str(self.shape), *tail])})"
 
 
-def Scalar(dtype: Optional[str] = None) -> Array:  # noqa: N802 - reads as the type it makes
+def Scalar(dtype: str | None = None) -> Array:  # noqa: N802 - reads as the type it makes
     """One real number per example: ``(batch,)``.
 
     Example:
@@ -55,7 +55,7 @@ def Scalar(dtype: Optional[str] = None) -> Array:  # noqa: N802 - reads as the t
     return Array((), dtype)
 
 
-def Vector(size: int, dtype: Optional[str] = None) -> Array:  # noqa: N802 - reads as the type it makes
+def Vector(size: int, dtype: str | None = None) -> Array:  # noqa: N802 - reads as the type it makes
     """A vector per example: ``(batch, size)``.
 
     Raises:
@@ -138,7 +138,12 @@ def item_of(port: PortType) -> Item:
     return port.item if isinstance(port, Sequence) else port
 
 
-def length_of(port: PortType) -> Optional[str]:
+def item_if_known(port: PortType | None) -> Item | None:
+    """Return the type of one step of a type that may be unknown."""
+    return None if port is None else item_of(port)
+
+
+def length_of(port: PortType) -> str | None:
     """Return the name of the length, or None where it is no sequence."""
     return port.length if isinstance(port, Sequence) else None
 

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Optional
+from typing import Any, ClassVar
 
 from ..._mxnet import mx
 from ...arrays import positive_int
 from ...errors import ArgumentError, nearest
 from ...mappings import FrozenMapping
 from ..initializers import Initializer
-from ..types import Array, Index, Item, PortType, Sequence, item_of, length_of, with_item
+from ..types import Array, Index, Item, PortType, Sequence, item_if_known, item_of, length_of, with_item
 
 Symbol = Any
 NO_INITIALIZERS: Mapping[str, Initializer] = FrozenMapping()
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """Two types meet at a port and differ; `net.py` turns it into a NetError that names the layer."""
 
 
 class Ports:
     """The types of one layer's ports, as far as they are known; layers fill in what follows from what is known."""
 
-    def __init__(self, inputs: dict[str, Optional[PortType]], outputs: dict[str, Optional[PortType]]) -> None:
+    def __init__(self, inputs: dict[str, PortType | None], outputs: dict[str, PortType | None]) -> None:
         """Take the tables of inputs and outputs, None where a type is unknown."""
         self.inputs = inputs
         self.outputs = outputs
@@ -33,7 +33,7 @@ class Ports:
         """Make the type of an input known.
 
         Raises:
-            Mismatch: It is known and another.
+            MismatchError: It is known and another.
         """
         self._set(self.inputs, port, found)
 
@@ -41,17 +41,17 @@ class Ports:
         """Make the type of an output known.
 
         Raises:
-            Mismatch: It is known and another.
+            MismatchError: It is known and another.
         """
         self._set(self.outputs, port, found)
 
-    def _set(self, table: dict[str, Optional[PortType]], port: str, found: PortType) -> None:
+    def _set(self, table: dict[str, PortType | None], port: str, found: PortType) -> None:
         known = table[port]
         if known is None:
             table[port] = found
         elif known != found:
             side = "gets" if table is self.inputs else "is to give"
-            raise Mismatch(f'port "{port}" {side} {known!r}, but this layer needs {found!r} there')
+            raise MismatchError(f'port "{port}" {side} {known!r}, but this layer needs {found!r} there')
 
     def input_item(self, port: str = "Input") -> Item:
         """Return the type of one step of a known input."""
@@ -163,7 +163,7 @@ class Layer:
         """Fill in the types that follow from the known ones; called until nothing changes.
 
         Raises:
-            Mismatch: The known types cannot be.
+            MismatchError: The known types cannot be.
         """
         raise TypeError(f"{type(self).__name__} does not define deduce(ports)")
 
@@ -178,7 +178,7 @@ class Layer:
             NetError: A layer makes no sense there.
         """
 
-    def arrays(self, ports: Ports) -> dict[str, Declared]:
+    def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return the layer's arrays by name, auxiliary ones last; all types are known."""
         return {}
 
@@ -204,13 +204,13 @@ class ItemLayer(Layer):
         known = source or target
         if known is None:
             return
-        new_source, new_target = self.items(source and item_of(source), target and item_of(target))
+        new_source, new_target = self.items(item_if_known(source), item_if_known(target))
         if new_source is not None:
             ports.set_input("Input", with_item(known, new_source))
         if new_target is not None:
             ports.set_output("Output", with_item(known, new_target))
 
-    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def items(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Return the types of one step of input and output, as far as they follow."""
         raise TypeError(f"{type(self).__name__} does not define items(source, target)")
 
@@ -229,10 +229,10 @@ def real(item: Item, port: str = "Input") -> Array:
     """Return the item as a real array.
 
     Raises:
-        Mismatch: It is an Index.
+        MismatchError: It is an Index.
     """
     if isinstance(item, Index):
-        raise Mismatch(f'port "{port}" gets {item!r}, but this layer needs real numbers (an Embedding makes them)')
+        raise MismatchError(f'port "{port}" gets {item!r}, but this layer needs real numbers (an Embedding makes them)')
     return item
 
 
@@ -240,10 +240,10 @@ def vector(item: Item, port: str = "Input") -> int:
     """Return the size of a vector item.
 
     Raises:
-        Mismatch: It is none.
+        MismatchError: It is none.
     """
     if isinstance(item, Index) or len(item.shape) != 1:
-        raise Mismatch(f'port "{port}" gets {item!r}, but this layer needs a Vector there')
+        raise MismatchError(f'port "{port}" gets {item!r}, but this layer needs a Vector there')
     return item.shape[0]
 
 
@@ -266,11 +266,11 @@ def axis_of(axis: int, item: Item, what: str) -> int:
     """Return an item axis counted from 0.
 
     Raises:
-        Mismatch: The item has no such axis.
+        MismatchError: The item has no such axis.
     """
     rank = len(item.shape)
     if not -rank <= axis < rank:
-        raise Mismatch(f"{what} {axis} does not exist in {item!r}, which has {rank} axes")
+        raise MismatchError(f"{what} {axis} does not exist in {item!r}, which has {rank} axes")
     return axis % rank
 
 
@@ -312,7 +312,5 @@ def check_choice(layer: Layer, field: str, choices: Mapping[str, Any] | tuple[st
     """
     found = getattr(layer, field)
     if not isinstance(found, str) or found not in choices:
-        raise ArgumentError(
-            f"{type(layer).__name__}: {field} must be one of {', '.join(choices)}, got {found!r}{nearest(found, choices)}"
-        )
-
+        hint = nearest(found, choices)
+        raise ArgumentError(f"{type(layer).__name__}: {field} must be one of {', '.join(choices)}, got {found!r}{hint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Optional, Union
+from typing import Union
 
 from ..._mxnet import mx
 from ...errors import ArgumentError
@@ -14,7 +14,7 @@ from .base import (
     NO_INITIALIZERS,
     Declared,
     ItemLayer,
-    Mismatch,
+    MismatchError,
     Node,
     Ports,
     Symbol,
@@ -73,19 +73,19 @@ class Sliding(ItemLayer):
         else:
             super().deduce(ports)
 
-    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def items(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Return the item with its space reduced."""
         if source is None:
             return None, target
         if len(source.shape) < 2:
-            raise Mismatch(
+            raise MismatchError(
                 f'port "Input" gets {source!r}, but this layer needs an Array((channels, ...)), or a Sequence of '
                 f"Vectors to run along"
             )
         channels, *space = source.shape
         extents = [_slid(extent, *self._window(axis, len(space))) for axis, extent in enumerate(space)]
         if min(extents) < 1:
-            raise Mismatch(f"the window is larger than the space of {source!r} with its padding")
+            raise MismatchError(f"the window is larger than the space of {source!r} with its padding")
         return source, Array((self.channels_out(channels), *extents))
 
     def needs(self, ports: Ports) -> str:
@@ -111,7 +111,7 @@ class Sliding(ItemLayer):
     def _check_length(self) -> None:
         kernel, stride, pad, dilation = self._window(0, 1)
         if stride != 1 or 2 * pad != dilation * (kernel - 1):
-            raise Mismatch(
+            raise MismatchError(
                 f"over a Sequence of Vectors the length must stay: stride 1 (found {stride}) and an odd kernel with "
                 f"padding (kernel - 1) / 2 * dilation (found kernel {kernel}, padding {pad}, dilation {dilation})"
             )
@@ -119,7 +119,7 @@ class Sliding(ItemLayer):
     def _spread(self, field: str, axes: int) -> tuple[int, ...]:
         found: Extent = getattr(self, field)
         if isinstance(found, tuple) and len(found) != axes:
-            raise Mismatch(f"{field} {found} has {len(found)} entries, but there are {axes} axes to slide over")
+            raise MismatchError(f"{field} {found} has {len(found)} entries, but there are {axes} axes to slide over")
         return _per_axis(found, axes)
 
 
@@ -182,7 +182,7 @@ class Convolution(Sliding):
         """Return the channels that were asked for."""
         return self.channels
 
-    def arrays(self, ports: Ports) -> dict[str, Declared]:
+    def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return kernels and biases."""
         source = ports.input()
         channels = item_of(source).shape[0]
@@ -226,7 +226,7 @@ class Pooling(Sliding):
 
     kernel: Extent
     function: str = "max"
-    stride: Optional[Extent] = None
+    stride: Extent | None = None
     padding: Extent = 0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, ClassVar, Optional
+from typing import Callable, ClassVar
 
 from ..._mxnet import mx
 from ...arrays import real_number, shape_of_ints
@@ -12,7 +12,7 @@ from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_it
 from .base import (
     ItemLayer,
     Layer,
-    Mismatch,
+    MismatchError,
     Node,
     Ports,
     Symbol,
@@ -70,7 +70,7 @@ MANY = ("plus", "times")
 class ShapeKeeping(ItemLayer):
     """An item layer whose output has the type of its input."""
 
-    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def items(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Take either from the other."""
         known = source or target
         assert known is not None  # deduce has one of them
@@ -187,11 +187,11 @@ class Reshape(ItemLayer):
         """Check the shape."""
         set_fields(self, shape=shape_of_ints(self.shape, "Reshape: shape"))
 
-    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def items(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Require as many elements as the shape has."""
         new = Array(self.shape)
         if source is not None and flat_size(real(source)) != flat_size(new):
-            raise Mismatch(f"{source!r} has {flat_size(source)} elements, {new!r} has {flat_size(new)}")
+            raise MismatchError(f"{source!r} has {flat_size(source)} elements, {new!r} has {flat_size(new)}")
         return source, new
 
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
@@ -208,7 +208,7 @@ class Flatten(ItemLayer):
         Flatten()
     """
 
-    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def items(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Give a vector."""
         return source, source and Array((flat_size(real(source)),))
 
@@ -310,7 +310,7 @@ class Catenate(JoiningLayer):
         left, right = item_of(first).shape, real(item_of(other)).shape
         fits = len(left) == len(right) and all(a == b or i == axis for i, (a, b) in enumerate(zip(left, right)))
         if not fits or length_of(first) != length_of(other):
-            raise Mismatch(f"{first!r} and {other!r} cannot be joined along axis {self.axis} of the item")
+            raise MismatchError(f"{first!r} and {other!r} cannot be joined along axis {self.axis} of the item")
 
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Return one Concat."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Optional, Union
 
 from ..._mxnet import mx
 from ...arrays import shape_of_ints
@@ -15,7 +14,7 @@ from .base import (
     NO_INITIALIZERS,
     Declared,
     ItemLayer,
-    Mismatch,
+    MismatchError,
     Node,
     Ports,
     Symbol,
@@ -47,7 +46,7 @@ class Linear(ItemLayer):
         Linear(10)
     """
 
-    size: Optional[Union[int, tuple[int, ...]]] = None
+    size: int | tuple[int, ...] | None = None
     biases: bool = True
     initializers: Mapping[str, Initializer] = NO_INITIALIZERS
 
@@ -60,7 +59,7 @@ class Linear(ItemLayer):
             raise ArgumentError(f"Linear: biases must be True or False, got {self.biases!r}")
         check_initializers(self)
 
-    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def items(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Take the output from the size, where it is given."""
         if source is not None:
             real(source)
@@ -74,7 +73,7 @@ class Linear(ItemLayer):
             return "its output is not determined by what follows: give its size, as in Linear(10)"
         return "give the type of its input in inputs={...}"
 
-    def arrays(self, ports: Ports) -> dict[str, Declared]:
+    def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return the weights and the biases."""
         outputs = flat_size(ports.output_item())
         declared = {"Weights": Declared((outputs, flat_size(ports.input_item())), Xavier())}
@@ -120,17 +119,17 @@ class Embedding(ItemLayer):
         check_size(self, "size")
         check_initializers(self)
 
-    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def items(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Require an Index."""
         if isinstance(source, Array):
-            raise Mismatch(f'port "Input" gets {source!r}, but this layer needs an Index there')
+            raise MismatchError(f'port "Input" gets {source!r}, but this layer needs an Index there')
         return source, Array((self.size,))
 
     def needs(self, ports: Ports) -> str:
         """Ask for the count."""
         return "give the number of different indices, as in inputs={...: Index(256)}"
 
-    def arrays(self, ports: Ports) -> dict[str, Declared]:
+    def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return the table."""
         item = ports.input_item()
         assert isinstance(item, Index)  # by `items`

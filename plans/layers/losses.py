@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Optional
+from typing import ClassVar
 
 from ..._mxnet import mx
 from ...arrays import real_number
 from ...errors import ArgumentError, NetError
 from ...values import value
-from ..types import Array, Index, Item, Sequence, item_of, with_item
-from .base import Layer, Mismatch, Node, Ports, Symbol, check_choice, flatten, real, set_fields, vector
+from ..types import Array, Index, Item, Sequence, item_if_known, with_item
+from .base import Layer, MismatchError, Node, Ports, Symbol, check_choice, flatten, real, set_fields, vector
 from .normalization import Softmax
 
 AVERAGES = ("examples", "steps")
@@ -42,14 +42,14 @@ class Loss(Layer):
         known = ports.inputs["Input"] or ports.inputs["Target"]
         if known is None:
             return
-        source, target = (port and item_of(port) for port in ports.inputs.values())
+        source, target = (item_if_known(port) for port in ports.inputs.values())
         new_source, new_target = self.pair(source, target)
         if new_source is not None:
             ports.set_input("Input", with_item(known, new_source))
         if new_target is not None:
             ports.set_input("Target", with_item(known, new_target))
 
-    def pair(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def pair(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Return the types of one step of input and target; by default both are the same, and real."""
         known = source or target
         assert known is not None  # deduce has one of them
@@ -172,7 +172,7 @@ class CrossEntropyLoss(Loss):
                 f'the Softmax out beside it, or write CrossEntropyLoss("{self.target}", input="probabilities")'
             )
 
-    def pair(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def pair(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Give an index target its count; otherwise both are the same."""
         if self.target == "index":
             return _classes(source, target)
@@ -208,12 +208,12 @@ def _safe_log(probability: Symbol, weight: Symbol) -> Symbol:
     return mx.sym.log(probability + (probability == 0) * (weight == 0))
 
 
-def _classes(source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+def _classes(source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
     """Return Vector(n) for the input and Index(n) for the target, as far as they follow."""
     if source is not None:
         return source, Index(vector(source))
     if not isinstance(target, Index):
-        raise Mismatch(f'port "Target" gets {target!r}, but this layer needs an Index there')
+        raise MismatchError(f'port "Target" gets {target!r}, but this layer needs an Index there')
     return Array((target.count,)), target
 
 
@@ -248,11 +248,11 @@ class ContrastiveLoss(Loss):
             raise ArgumentError(f"ContrastiveLoss: margin must be positive, got {self.margin}")
         check_choice(self, "average", AVERAGES)
 
-    def pair(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def pair(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Require numbers."""
         for item, port in ((source, "Input"), (target, "Target")):
             if item is not None and (isinstance(item, Index) or item.shape):
-                raise Mismatch(f'port "{port}" gets {item!r}, but this layer needs a Scalar there')
+                raise MismatchError(f'port "{port}" gets {item!r}, but this layer needs a Scalar there')
         return Array(()), Array(())
 
     def per_item(self, node: Node, source: Symbol, target: Symbol) -> Symbol:
@@ -290,7 +290,7 @@ class ErrorRate(Loss):
         """Return the rate."""
         return ("ErrorRate",)
 
-    def pair(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def pair(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Give the target its count."""
         return _classes(source, target)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Optional
 
 from ..._mxnet import mx
 from ...arrays import real_number
@@ -14,7 +13,7 @@ from ..types import Item, Sequence
 from .base import (
     NO_INITIALIZERS,
     Declared,
-    Mismatch,
+    MismatchError,
     Node,
     Ports,
     Symbol,
@@ -60,7 +59,7 @@ class BatchNorm(ShapeKeeping):
             raise ArgumentError(f"BatchNorm: momentum must be from 0 to 1, got {self.momentum}")
         check_initializers(self)
 
-    def arrays(self, ports: Ports) -> dict[str, Declared]:
+    def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return scaling, biases and moving statistics."""
         shape = (_channels(ports.input_item()),)
         return {
@@ -157,7 +156,7 @@ class LayerNorm(ShapeKeeping):
         set_fields(self, epsilon=_epsilon(self.epsilon, "LayerNorm"))
         check_initializers(self)
 
-    def arrays(self, ports: Ports) -> dict[str, Declared]:
+    def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return scaling and biases."""
         shape = ports.input_item().shape
         return {"Scaling": Declared(shape, Ones()), "Biases": Declared(shape, Zeros())}
@@ -181,11 +180,11 @@ class Softmax(ShapeKeeping):
         Softmax()
     """
 
-    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def items(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Require an axis."""
         known = source or target
         if known is not None and not known.shape:
-            raise Mismatch(f'port "Input" gets {known!r}, but this layer needs a Vector or an Array there')
+            raise MismatchError(f'port "Input" gets {known!r}, but this layer needs a Vector or an Array there')
         return super().items(source, target)
 
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:

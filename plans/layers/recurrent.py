@@ -14,7 +14,7 @@ from .base import (
     NO_INITIALIZERS,
     Declared,
     Layer,
-    Mismatch,
+    MismatchError,
     Node,
     Ports,
     Symbol,
@@ -51,12 +51,12 @@ class Recurrent(Layer):
         if known is None:
             return
         if not isinstance(known, Sequence):
-            raise Mismatch(f'port "Input" gets {known!r}, but this layer needs a Sequence("t", ...) there')
+            raise MismatchError(f'port "Input" gets {known!r}, but this layer needs a Sequence("t", ...) there')
         if ports.inputs["Input"] is not None:
             real(known.item)
         ports.set_output("Output", Sequence(known.length, Array((self.size,))))
 
-    def arrays(self, ports: Ports) -> dict[str, Declared]:
+    def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return the weights and biases of all gates."""
         rows = self.gates * self.size
         return {
@@ -84,9 +84,7 @@ class Recurrent(Layer):
 
     def run(self, steps: Symbol, packed: Symbol, states: list[Symbol], dtype: str) -> list[Symbol]:
         """Return output ``(t, batch, size)`` and final states ``(1, batch, size)`` for ``(t, batch, input)``."""
-        initial = {
-            keyword: self._initial(state, dtype) for keyword, state in zip(("state", "state_cell"), states)
-        }
+        initial = {keyword: self._initial(state, dtype) for keyword, state in zip(("state", "state_cell"), states)}
         fused = mx.sym.RNN(
             steps, packed, state_size=self.size, num_layers=1, mode=self.mode(), state_outputs=True, **initial
         )
@@ -258,14 +256,14 @@ class Bidirectional(Layer):
         if known is None:
             return
         if not isinstance(known, Sequence):
-            raise Mismatch(f'port "Input" gets {known!r}, but this layer needs a Sequence("t", ...) there')
+            raise MismatchError(f'port "Input" gets {known!r}, but this layer needs a Sequence("t", ...) there')
         if ports.inputs["Input"] is not None:
             real(known.item)
         ports.set_output("Output", Sequence(known.length, Array((2 * self.layer.size,))))
 
-    def arrays(self, ports: Ports) -> dict[str, Declared]:
+    def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return the layer's arrays twice."""
-        declared = self.layer.arrays(ports)
+        declared = self.layer.declare(ports)
         return {f"{side}.{name}": declared[name] for side in ("forward", "backward") for name in declared}
 
     def packs(self) -> tuple[tuple[str, ...], ...]:

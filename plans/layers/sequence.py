@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from ..._mxnet import mx
 from ...errors import ArgumentError
 from ...values import value
@@ -11,7 +9,7 @@ from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_it
 from .base import (
     ItemLayer,
     Layer,
-    Mismatch,
+    MismatchError,
     Node,
     Ports,
     Symbol,
@@ -34,7 +32,8 @@ class SequenceLast(Layer):
 
     def deduce(self, ports: Ports) -> None:
         """Give the item of the sequence."""
-        ports.set_output("Output", _step(ports.inputs["Input"])) if ports.inputs["Input"] else None
+        if ports.inputs["Input"] is not None:
+            ports.set_output("Output", _step(ports.inputs["Input"]))
 
     def needs(self, ports: Ports) -> str:
         """Ask for the sequence."""
@@ -46,9 +45,9 @@ class SequenceLast(Layer):
         return {"Output": mx.sym.reshape(last, shape=(-3, -2))}
 
 
-def _step(port: Optional[PortType]) -> Item:
+def _step(port: PortType | None) -> Item:
     if not isinstance(port, Sequence):
-        raise Mismatch(f'port "Input" gets {port!r}, but this layer needs a Sequence("t", ...) there')
+        raise MismatchError(f'port "Input" gets {port!r}, but this layer needs a Sequence("t", ...) there')
     return port.item
 
 
@@ -79,7 +78,7 @@ class Aggregate(ItemLayer):
     """
 
     function: str
-    axes: Optional[tuple[int, ...]] = None
+    axes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check function and axes."""
@@ -102,7 +101,7 @@ class Aggregate(ItemLayer):
         else:
             super().deduce(ports)
 
-    def items(self, source: Optional[Item], target: Optional[Item]) -> tuple[Optional[Item], Optional[Item]]:
+    def items(self, source: Item | None, target: Item | None) -> tuple[Item | None, Item | None]:
         """Drop the axes of the item."""
         assert source is not None  # by deduce
         gone = self._item_axes(source)
@@ -164,12 +163,12 @@ class Attention(Layer):
         if query is None or key is None or values is None:
             return
         if vector(item_of(query), "Query") != vector(item_of(key), "Key"):
-            raise Mismatch(f'ports "Query" and "Key" need vectors of one size, got {query!r} and {key!r}')
+            raise MismatchError(f'ports "Query" and "Key" need vectors of one size, got {query!r} and {key!r}')
         vector(item_of(values), "Value")
         if length_of(key) is None or length_of(key) != length_of(values):
-            raise Mismatch(f'ports "Key" and "Value" need sequences of one length, got {key!r} and {values!r}')
+            raise MismatchError(f'ports "Key" and "Value" need sequences of one length, got {key!r} and {values!r}')
         if self.causal and length_of(query) != length_of(key):
-            raise Mismatch(f"causal attention needs a query of the keys' length, got {query!r} and {key!r}")
+            raise MismatchError(f"causal attention needs a query of the keys' length, got {query!r} and {key!r}")
         ports.set_output("Output", with_item(query, item_of(values)))
 
     def lower(self, node: Node) -> dict[str, Symbol]:
