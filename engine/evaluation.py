@@ -128,14 +128,7 @@ class Evaluator:
         sources = [source for path in needed for source in plan.graph_of_nodes.nodes[path].feeds.values()]
         used = {source.port for source in sources if source.node is None}
         used |= {head.example_weights for head in heads if head.example_weights is not None}
-        return Limits(
-            ports={name: spec for name, spec in plan.inputs.items() if name in used},
-            known=plan.inputs,
-            optional=frozenset(plan.states),
-            rows=None,
-            lengths=self._lengths,
-            clock=self._clock,
-        )
+        return Limits.of(plan, None, self._lengths, self._clock, used)
 
     def _executor(self, heads: tuple[Head, ...], lengths: Mapping[str, int]) -> Executor:
         key = (heads, tuple(sorted(lengths.items())))

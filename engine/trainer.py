@@ -117,14 +117,7 @@ class Trainer:
         self._state = optimizer.start(self._parameters)
         self._clock = Clock()
         self._evaluator = Evaluator(self.store, self.batch_size, self._lengths, self._clock)
-        self._limits = Limits(
-            ports=plan.inputs,
-            known=plan.inputs,
-            optional=frozenset(plan.states),
-            rows=self.batch_size,
-            lengths=self._lengths,
-            clock=self._clock,
-        )
+        self._limits = Limits.of(plan, self.batch_size, self._lengths, self._clock)
         self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
         self._last: Executor | None = None
         self._first_parameter = self._parameters[:1]

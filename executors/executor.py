@@ -123,14 +123,7 @@ class Executor:
         self._masked_rows = self.batch_size
         self._outputs: FrozenMapping[OutputHandle] | None = None
         self._unused = mx.nd.zeros((1,), ctx=store.context, dtype=plan.dtype)
-        self.limits = Limits(
-            ports=self._ports,
-            known=plan.inputs,
-            optional=frozenset(plan.states),
-            rows=self.batch_size,
-            lengths=self.lengths,
-            clock=self.clock,
-        )
+        self.limits = Limits.of(plan, self.batch_size, self.lengths, self.clock, self._ports)
 
     # What the graph is bound to
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BatchError, StaleHandleError, nearest
-from ..plans.plan import PortSpec
+from ..plans.plan import Plan, PortSpec
 from .handles import Clock, OutputHandle, is_ndarray
 
 
@@ -54,7 +54,19 @@ class Limits:
     optional: frozenset[str]
     rows: int | None
     lengths: Mapping[str, int]
-    clock: Clock | None
+    clock: Clock | None = None
+
+    @staticmethod
+    def of(
+        plan: Plan,
+        rows: int | None,
+        lengths: Mapping[str, int],
+        clock: Clock | None = None,
+        needed: Collection[str] | None = None,
+    ) -> Limits:
+        """Return the limits of a plan; `needed` are the ports that its graph reads, by default all."""
+        ports = {name: spec for name, spec in plan.inputs.items() if needed is None or name in needed}
+        return Limits(ports, plan.inputs, frozenset(plan.states), rows, lengths, clock)
 
 
 def check_batch(batch: object, limits: Limits) -> CheckedBatch:
@@ -198,10 +210,11 @@ def _check_numbers(array: NDArray[Any], spec: PortSpec, checked: CheckedBatch) -
 
 
 def _count_nans(array: NDArray[Any]) -> int:
-    """Count NaN; the sum, a fast single pass, tells when there are none."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = array.sum()
-    return int(np.isnan(array).sum()) if np.isnan(total) else 0
+    """Count NaN; the sum of squares, one fast pass, is NaN only where there are any."""
+    flat = array.reshape(-1)
+    if array.dtype.itemsize >= 4 and not np.isnan(np.dot(flat, flat)):  # float16 has no fast product
+        return 0
+    return int(np.isnan(flat).sum())
 
 
 def _extents(found: Mapping[str, tuple[int, ...]], limits: Limits, checked: CheckedBatch) -> list[str]:

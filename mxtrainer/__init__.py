@@ -15,6 +15,7 @@ from .errors import NetError as NetError
 from .errors import StaleHandleError as StaleHandleError
 from .errors import StepError as StepError
 from .errors import UnknownNameError as UnknownNameError
+from .executors.check import check_gradients as check_gradients
 from .executors.executor import Executor as Executor
 from .executors.executor import instantiate as instantiate
 from .plans import initializers as initializers
@@ -53,6 +54,7 @@ from .plans.types import Index as Index
 from .plans.types import Scalar as Scalar
 from .plans.types import Sequence as Sequence
 from .plans.types import Vector as Vector
+from .reports import Report as Report
 
 __all__ = [
     "GRU",
@@ -92,6 +94,7 @@ __all__ = [
     "NetGraph",
     "Plan",
     "Pooling",
+    "Report",
     "Reshape",
     "Scalar",
     "Sequence",
@@ -104,6 +107,7 @@ __all__ = [
     "Trainer",
     "UnknownNameError",
     "Vector",
+    "check_gradients",
     "compile_plan",
     "errors",
     "initializers",

@@ -1,0 +1,141 @@
+"""Checks a user's own net: analytic gradients against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import positive_int, real_number
+from ..errors import ArgumentError
+from ..plans.compile import compile_plan
+from ..plans.plan import Plan
+from ..reports import Report
+from .executor import Executor
+from .inputs import CheckedBatch, Limits, check_batch
+from .store import ParameterStore
+
+STEP = 1e-5  # near the cube root of float64's precision, where a central difference is best
+
+
+def check_gradients(
+    plan: Plan,
+    batch: Mapping[str, Any],
+    arrays: object = None,
+    *,
+    samples: int = 20,
+    tolerance: float = 1e-5,
+    seed: int = 0,
+) -> Report:
+    """Compare the gradients of a plan's weighted mean loss with central finite differences, in float64.
+
+    At a kink (a relu or an absolute value at 0, a tie of a maximum) the two differ by nature.
+
+    Args:
+        plan: The plan, of either dtype; it is compiled anew in float64.
+        batch: A batch as for an executor, of any number of rows.
+        arrays: Values of the parameters: a net with arrays or a mapping; by default start values of the seed.
+        samples: How many elements of each array are compared.
+        tolerance: The largest difference that counts as none, relative to the array's largest gradient.
+        seed: Chooses the elements, and start values.
+
+    Returns:
+        A report with one row for each parameter and each real input: ``array``, ``elements`` compared, ``scale`` (the
+        largest gradient), ``difference`` (relative to the scale), ``agrees``.
+
+    Raises:
+        ArgumentError: It is no plan, or the number of samples is not positive.
+        BatchError: The batch does not fit.
+
+    Example:
+        >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, Scalar, compile_plan
+        >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+        >>> check_gradients(compile_plan(net), {"Input": [1.0, 2.0], "Target": [2.0, 5.0]}).exact
+        True
+    """
+    if not isinstance(plan, Plan):
+        raise ArgumentError(f"check_gradients takes a plan (see compile_plan), got {plan!r}")
+    samples = positive_int(samples, "samples")
+    tolerance = real_number(tolerance, "tolerance")
+    precise = _in_float64(plan)
+    checked = check_batch(batch, Limits.of(precise, None, {}))
+    probe = _Probe(precise, checked, ParameterStore(precise, "cpu", seed, arrays))
+    gradients = probe.gradients()
+    floor: float = 1e-6 * max(float(np.abs(found).max()) for found in gradients.values())
+    generator = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    for name, gradient in gradients.items():
+        places = generator.choice(gradient.size, min(samples, gradient.size), replace=False)
+        analytic = gradient.reshape(-1)[places]
+        numeric = np.array([probe.slope(name, place) for place in places])
+        scale = float(np.abs(gradient).max())
+        difference = float(np.abs(analytic - numeric).max()) / max(scale, floor, float(np.finfo(float).tiny))
+        rows.append(
+            {
+                "array": name,
+                "elements": f"{len(places)} of {gradient.size}",
+                "scale": scale,
+                "difference": difference,
+                "agrees": difference <= tolerance,
+            }
+        )
+    return Report("gradients against finite differences", tuple(rows), all(row["agrees"] for row in rows))
+
+
+def _in_float64(plan: Plan) -> Plan:
+    weights = {port: loss.weight for port, loss in plan.losses.items()}
+    examples = {port: loss.example_weights for port, loss in plan.losses.items() if loss.example_weights}
+    return compile_plan(plan.net, weights, examples, "float64")
+
+
+class _Probe:
+    """The weighted mean loss as a function of single elements."""
+
+    def __init__(self, plan: Plan, batch: CheckedBatch, store: ParameterStore) -> None:
+        real = tuple(port for port, spec in plan.inputs.items() if spec.count is None and port in batch.host)
+        self.plan = plan
+        self.batch = batch
+        self.executor = Executor(store, batch.rows, batch.lengths, input_gradients=real, slots=1)
+        self.inputs = {port: batch.host[port].astype(np.float64) for port in real}
+        batch.host.update(self.inputs)
+
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        self._forward()
+        self.executor.backward()
+        return {name: handle.asnumpy() for name, handle in self.executor.gradients.items()}
+
+    def slope(self, name: str, place: int) -> float:
+        """Return the central difference of the loss by one element."""
+        if name in self.inputs:
+            flat = self.inputs[name].reshape(-1)
+            return self._difference(flat, place)
+        handle = self.executor.arrays[name]
+        values = handle.asnumpy().reshape(-1)
+        return self._difference(values, place, lambda: handle.__setitem__(slice(None), values.reshape(handle.shape)))
+
+    def _difference(self, flat: NDArray[Any], place: int, write: Any = lambda: None) -> float:
+        middle = flat[place]
+        step = STEP * max(1.0, abs(middle))
+        ends = []
+        for end in (middle + step, middle - step):
+            flat[place] = end
+            write()
+            ends.append(self._loss())
+        flat[place] = middle
+        write()
+        return float((ends[0] - ends[1]) / (2 * step))
+
+    def _loss(self) -> float:
+        self._forward()
+        total = 0.0
+        for port, array in self.executor.raw_outputs().items():
+            weight = self.plan.losses[port].weight
+            if weight:
+                total += weight * float(array.asnumpy().sum()) / self.executor.count(port, self.batch.rows)
+        return total
+
+    def _forward(self) -> None:
+        self.executor.clock.now = 0  # so that random nodes draw the same numbers every time
+        self.executor.queue_forward(self.batch)
