@@ -15,12 +15,12 @@ from ..plans.plan import Plan
 REDUCTIONS = ("mean", "sum")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared as a mapping
 class Losses(Mapping[str, float]):
     """Each loss of a step, by output port, and their weighted sum.
 
     Attributes:
-        values: The losses: unweighted, with example weights, without any weight decay.
+        values_by_port: The losses: unweighted, with example weights, without any weight decay.
         weights: The loss weights at that step.
         step: The step, 0 for an evaluation.
         examples: The number of true rows.

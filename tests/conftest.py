@@ -1,0 +1,67 @@
+"""What several tests use: small nets, plans and batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import mxtrainer as mxt
+
+Batch = dict[str, Any]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def linear_plan() -> mxt.Plan:
+    """One linear unit from a Scalar to a Scalar."""
+    net = mxt.NetChain([mxt.Linear(), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar()})
+    return mxt.compile_plan(net)
+
+
+@pytest.fixture(scope="session")
+def state_plan() -> mxt.Plan:
+    """The toy state net: plus, linear, absolute loss; StateOut is kept alive with weight 0."""
+    net = mxt.NetGraph(
+        {"add": mxt.Threading("plus"), "linear": mxt.Linear(), "mae": mxt.MeanAbsoluteLoss()},
+        [(["Input", "StateIn"], "add", "linear", "mae", "Loss"), ("linear", "StateOut")],
+        inputs={"Input": mxt.Scalar(), "StateIn": mxt.Scalar(), "Target": mxt.Scalar()},
+    )
+    return mxt.compile_plan(net, losses={"Loss": 1.0, "StateOut": 0.0})
+
+
+@pytest.fixture(scope="session")
+def text_plan() -> mxt.Plan:
+    """A stateful character model of 11 characters."""
+    net = mxt.NetChain(
+        [mxt.Embedding(6), mxt.LSTM(8), mxt.Linear(11), mxt.CrossEntropyLoss("index")],
+        inputs={"Input": mxt.Sequence("t", mxt.Index(11))},
+    )
+    return mxt.compile_plan(net.with_states())
+
+
+def text_batch(rng: np.random.Generator, rows: int = 3, steps: int = 5) -> Batch:
+    tokens = rng.integers(0, 11, (rows, steps + 1))
+    return {"Input": tokens[:, :-1], "Target": tokens[:, 1:]}
+
+
+def linear_batch() -> Batch:
+    return {"Input": np.array([1.0, 2.0, 3.0, 4.0]), "Target": np.array([1.9, 4.1, 6.0, 8.1])}
+
+
+def values_of(arrays: Any) -> dict[str, NDArray[Any]]:
+    """Return copies of all arrays of a trainer or an executor."""
+    return {path: handle.asnumpy() for path, handle in arrays.items()}
+
+
+def assert_same(left: dict[str, NDArray[Any]], right: dict[str, NDArray[Any]]) -> None:
+    """Assert that two sets of arrays are equal, bit for bit."""
+    assert left.keys() == right.keys()
+    for path, found in left.items():
+        assert found.tobytes() == right[path].tobytes(), path
