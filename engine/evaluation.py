@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, BatchError, nearest
+from ..errors import ArgumentError, BatchError, unknown
 from ..executors.executor import Executor
 from ..executors.handles import Clock
 from ..executors.inputs import CheckedBatch, Limits, check_batch
@@ -103,10 +103,7 @@ class Evaluator:
         path, _, port = name.rpartition(".")
         if path in nodes and port in nodes[path].layer.output_ports():
             return Source(path, port)
-        known = [*self._plan.outputs, *nodes]
-        raise ArgumentError(
-            f'outputs: there is no output or layer "{name}"{nearest(name, known)} Known: {", ".join(known)}'
-        )
+        raise unknown("output or layer", name, [*self._plan.outputs, *nodes], "the plan")
 
     def _passes(
         self, batch: object, heads: tuple[Head, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, Protocol
 
 from .._mxnet import mx
@@ -58,10 +59,10 @@ class Adam:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _check(self.learning_rate >= 0, "Adam: learning_rate", "0 or more", self.learning_rate)
-        _check(0 <= self.beta1 < 1, "Adam: beta1", "from 0 to below 1", self.beta1)
-        _check(0 <= self.beta2 < 1, "Adam: beta2", "from 0 to below 1", self.beta2)
-        _check(self.epsilon > 0, "Adam: epsilon", "more than 0", self.epsilon)
+        _check(self, "learning_rate", least=0.0)
+        _check(self, "beta1", least=0.0, below=1.0)
+        _check(self, "beta2", least=0.0, below=1.0)
+        _check(self, "epsilon", above=0.0)
 
     def start(self, parameters: Any) -> tuple[Any, ...]:
         """Return the means of gradient and square, both zeros."""
@@ -107,8 +108,8 @@ class SGD:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _check(self.learning_rate >= 0, "SGD: learning_rate", "0 or more", self.learning_rate)
-        _check(0 <= self.momentum < 1, "SGD: momentum", "from 0 to below 1", self.momentum)
+        _check(self, "learning_rate", least=0.0)
+        _check(self, "momentum", least=0.0, below=1.0)
 
     def start(self, parameters: Any) -> tuple[Any, ...]:
         """Return the last move, zeros; nothing without momentum."""
@@ -124,7 +125,12 @@ class SGD:
             mx.nd.sgd_update(parameters, gradients, out=parameters, lr=self.learning_rate)
 
 
-def _check(holds: bool, what: str, expected: str, found: float) -> None:
-    real_number(found, what)
-    if not holds:
-        raise ArgumentError(f"{what} must be {expected}, got {found!r}")
+def _check(optimizer: Any, field: str, **limits: float) -> None:
+    """Check that a field is a number within its limits."""
+    what = f"{type(optimizer).__name__}: {field}"
+    found = real_number(getattr(optimizer, field), what)
+    holds = {"least": operator.ge, "below": operator.lt, "above": operator.gt}
+    words = {"least": "at least", "below": "below", "above": "above"}
+    if not all(holds[kind](found, limit) for kind, limit in limits.items()):
+        expected = " and ".join(f"{words[kind]} {limit:g}" for kind, limit in limits.items())
+        raise ArgumentError(f"{what} must be {expected}, got {found:g}")

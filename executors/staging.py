@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._mxnet import mx
+from ..arrays import MOST_ELEMENTS
+from ..errors import ArgumentError
 from ..plans.plan import PortSpec
 from .inputs import CheckedBatch
 
@@ -36,7 +39,18 @@ class Staging:
     def __init__(
         self, ports: Mapping[str, PortSpec], batch_size: int, lengths: Mapping[str, int], context: Any, slots: int
     ) -> None:
-        """Allocate input arrays and slots."""
+        """Allocate input arrays and slots.
+
+        Raises:
+            ArgumentError: An input array would have more elements than MXNet can hold.
+        """
+        for name, spec in ports.items():
+            shape = spec.shape(batch_size, lengths)
+            if math.prod(shape) > MOST_ELEMENTS:
+                raise ArgumentError(
+                    f'input "{name}": {shape} has more than the {MOST_ELEMENTS:,} elements that MXNet can hold; '
+                    f"take a smaller batch size, or shorter sequences"
+                )
         self._batch_size = batch_size
         self.arrays = {
             name: mx.nd.zeros(spec.shape(batch_size, lengths), ctx=context, dtype=spec.transfer_dtype)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._mxnet import mx
-from ..arrays import ArraySpec, as_arrays, as_context
+from ..arrays import MOST_ELEMENTS, ArraySpec, as_arrays, as_context
 from ..errors import NetError, nearest
 from ..mappings import FrozenMapping
 from ..plans.initializers import initial_value
@@ -40,6 +40,12 @@ class FlatArray:
                 end = -(-end // ALIGNMENT) * ALIGNMENT
             self.offsets[path] = end
             end, before = end + spec.size, path
+        if end > MOST_ELEMENTS:
+            largest = max(self.specs.values(), key=lambda spec: spec.size)
+            raise NetError(
+                f"the arrays have {end:,} elements in all, and MXNet's arrays hold at most {MOST_ELEMENTS:,}; "
+                f'the largest is "{largest.path}" {largest.shape}'
+            )
         self.array: Any = mx.nd.zeros((end,), ctx=context, dtype=dtype) if end else None
 
     def view(self, *paths: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from ._mxnet import mx
 from .errors import ArgumentError
 
 REAL_DTYPES = ("float32", "float64")
+MOST_ELEMENTS = 2**31 - 1  # of one NDArray: MXNet is built with 32-bit sizes, and notices only when it runs
 TRANSFER_DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64")
 
 
@@ -37,7 +40,7 @@ class ArraySpec:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 def as_arrays(arrays: object) -> dict[str, Any]:
@@ -65,10 +68,27 @@ def check_dtype(dtype: object) -> str:
         >>> check_dtype("float64")
         'float64'
     """
+    return _dtype_of(dtype, REAL_DTYPES, "dtype")
+
+
+def check_transfer_dtype(dtype: object) -> str:
+    """Return the name of a dtype in which a real port can travel to the device.
+
+    Raises:
+        ArgumentError: It cannot.
+
+    Example:
+        >>> check_transfer_dtype("uint8")
+        'uint8'
+    """
+    return _dtype_of(dtype, TRANSFER_DTYPES, "Array: dtype")
+
+
+def _dtype_of(dtype: object, known: tuple[str, ...], what: str) -> str:
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
-    if name not in REAL_DTYPES:
-        raise ArgumentError(f"dtype must be one of {', '.join(REAL_DTYPES)}, got {dtype!r}")
-    return name
+    if name not in known:
+        raise ArgumentError(f"{what} must be one of {', '.join(known)}, got {dtype!r}")
+    return str(name)
 
 
 def as_context(device: object) -> Any:
@@ -121,10 +141,13 @@ def real_number(value: object, what: str) -> float:
     Raises:
         ArgumentError: It is not a number, or not finite.
     """
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not np.isfinite(value):  # type: ignore[call-overload]  # a number by the line above
+    number = math.nan
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # an int beyond all floats
+            number = float(value)
+    if not math.isfinite(number):
         raise ArgumentError(f"{what} must be a finite number, got {value!r}")
-    return float(value)  # type: ignore[arg-type]  # a number by the line above
+    return number
 
 
 def shape_of_ints(value: object, what: str) -> tuple[int, ...]:
@@ -133,5 +156,9 @@ def shape_of_ints(value: object, what: str) -> tuple[int, ...]:
     Raises:
         ArgumentError: It is something else.
     """
-    entries = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-    return tuple(positive_int(entry, f"{what} (each entry)" if len(entries) != 1 else what) for entry in entries)
+    many = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    entries = value if many else (value,)
+    try:
+        return tuple(positive_int(entry, what) for entry in entries)  # type: ignore[attr-defined]  # by the lines above
+    except ArgumentError:
+        raise ArgumentError(f"{what} must be a positive integer, or a tuple of them, got {value!r}") from None

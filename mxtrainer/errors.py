@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class Error(Exception):
@@ -56,6 +57,10 @@ class StepError(Error):
         super().__init__(message)
         self.step = step
         self.cause = cause
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the step and the cause."""
+        return type(self), (*self.args, self.step, self.cause)
 
 
 class StaleHandleError(Error):

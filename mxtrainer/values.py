@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import Error, FileFormatError, nearest
+from .errors import ArgumentError, Error, FileFormatError, nearest
 from .mappings import FrozenMapping
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ else:
 
 
 T = TypeVar("T")
+#: What building from a file can raise where the file is wrong.
+UNREADABLE = (Error, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _REGISTRY: dict[str, type[Any]] = {}
 
 
@@ -33,9 +35,23 @@ def value(cls: type[T]) -> type[T]:
 
 
 def register(cls: type[T]) -> type[T]:
-    """Let a class be read back from JSON by its name."""
+    """Let a class be read back from JSON by its name.
+
+    Raises:
+        ArgumentError: The name is that of a class of this package.
+    """
+    known = _REGISTRY.get(cls.__name__, cls)
+    if _package(known) == _package(FrozenMapping) and known.__module__ != cls.__module__:
+        raise ArgumentError(
+            f'there is a class "{cls.__name__}" in {known.__module__}; files would be read as the wrong one. '
+            f"Give yours another name."
+        )
     _REGISTRY[cls.__name__] = cls
     return cls
+
+
+def _package(cls: type[Any]) -> str:
+    return cls.__module__.partition(".")[0]
 
 
 def _changed(self: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
@@ -95,13 +111,23 @@ def from_data(data: Any) -> Any:
         return cls(**{key: from_data(found) for key, found in data.items() if key != "type"})
     except FileFormatError:
         raise
-    except (TypeError, Error) as error:
+    except UNREADABLE as error:
         raise FileFormatError(f'a "{name}" cannot be read: {error}') from error
 
 
 def canonical_json(data: Any) -> str:
-    """Return the one text that the data has: same data, same bytes."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """Return the one text that the data has: same data, same bytes; ASCII, so that it fits every encoding.
+
+    Raises:
+        ArgumentError: There is something in the data that JSON cannot hold.
+    """
+    try:
+        return json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"this cannot be written as JSON: {error}. A layer of your own must be decorated with "
+            f"mxtrainer.values.value, and its fields be plain values"
+        ) from error
 
 
 def parse_json(text: object, what: str) -> dict[str, Any]:
@@ -113,9 +139,30 @@ def parse_json(text: object, what: str) -> dict[str, Any]:
     if not isinstance(text, str):
         raise FileFormatError(f"{what}: expected JSON text, got {type(text).__name__}")
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{what}: not JSON, or truncated ({error})") from error
     if not isinstance(data, dict):
         raise FileFormatError(f"{what}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def open_json(text: object, what: str, form: str, version: int) -> dict[str, Any]:
+    """Return the JSON object in a text of this format and version.
+
+    Raises:
+        FileFormatError: It is another format, or a version that cannot be read.
+    """
+    data = parse_json(text, what)
+    if data.get("format") != form:
+        raise FileFormatError(f'{what}: expected format "{form}", found {data.get("format")!r}')
+    found = data.get("version")
+    if found != version:
+        newer = isinstance(found, int) and found > version
+        hint = "; a newer mxtrainer wrote it: upgrade to read it" if newer else ""
+        raise FileFormatError(f"{what}: this mxtrainer reads version {version}, found {found!r}{hint}")
     return data

@@ -57,7 +57,7 @@ def compile_plan(
     missing = undetermined(graph, types)
     if missing is not None:
         raise NetError(missing)
-    specs = _losses(bare, losses or {}, example_weights or {})
+    specs = _losses(bare, {} if losses is None else losses, {} if example_weights is None else example_weights)
     arrays, nodes = _arrays(graph, types, dtype)
     return Plan(
         net=bare,
@@ -103,7 +103,8 @@ def _losses(net: NetGraph, weights: Mapping[str, float], example_weights: Mappin
     outputs = net.graph.outputs
     for argument, given in (("losses", weights), ("example_weights", example_weights)):
         if not isinstance(given, Mapping):
-            raise NetError(f"{argument} must map output ports, got {given!r}")
+            example = '{"Loss": 1.0}' if argument == "losses" else '{"Loss": "Weight"}'
+            raise NetError(f"{argument} must map output ports, as in {example}, got {given!r}")
         for name in given:
             if name not in outputs:
                 raise NetError(
@@ -122,29 +123,37 @@ def _loss(
     is_loss = isinstance(layer, Loss)
     weight = _weight(name, layer, source, weights)
     column = example_weights.get(name)
-    if column is not None:
-        if not is_loss:
-            raise NetError(f'example_weights: the output "{name}" is no loss')
-        if not isinstance(column, str) or not column or column in net.inputs:
-            raise NetError(
-                f'example_weights: "{name}" needs the name of a new input port, got {column!r}; '
-                f"the net's inputs: {', '.join(net.inputs)}"
-            )
+    if name in example_weights:
+        _check_column(net, name, column, is_loss)
     steps = isinstance(layer, Loss) and layer.average == "steps"
     length = length_of(_known(net.types.nodes[source.node].inputs["Input"])) if steps else None
     return LossSpec(weight, column, length, is_loss)
+
+
+def _check_column(net: NetGraph, name: str, column: object, is_loss: bool) -> None:
+    if not is_loss:
+        raise NetError(f'example_weights: the output "{name}" comes from no loss layer, so there is nothing to weigh')
+    usable = isinstance(column, str) and column and column.isprintable() and "." not in column
+    if not usable or column in net.inputs or column in net.layers:
+        raise NetError(
+            f'example_weights: "{name}" needs the name of a new input port, without a dot, got {column!r}; '
+            f"taken: {', '.join([*net.inputs, *net.layers])}"
+        )
 
 
 def _weight(name: str, layer: Layer, source: Source, weights: Mapping[str, float]) -> float:
     if name in weights:
         weight = real_number(weights[name], f'losses: the weight of "{name}"')
         if weight and isinstance(layer, Loss) and not layer.trained:
-            raise NetError(f'losses: "{name}" comes from {layer!r}, which has no gradient; its weight must be 0')
+            raise NetError(
+                f'losses: "{name}" comes from {layer!r}, which has no gradient, so it cannot be trained; '
+                f"its weight must be 0"
+            )
         return weight
     if isinstance(layer, Loss):
         return 1.0 if layer.trained else 0.0
-    if (name == str(source) and source.port in layer.states) or "." in name:
-        return 0.0  # a state port of with_states; only these have a dot
+    if "." in name and source.port in layer.states:
+        return 0.0  # a state port of with_states
     raise NetError(
         f'the output "{name}" feeds no loss: add it with weight 0, as in losses={{"{name}": 0.0}}, to keep it alive '
         f"without training it"
@@ -186,7 +195,11 @@ def _owner(graph: Graph, specs: Mapping[str, ArraySpec], path: str, name: str, a
     if owner not in specs:
         raise NetError(f'share: "{full}" is to use "{owner}", but there is no such array{nearest(owner, specs)}')
     spec = specs[owner]
-    if (spec.shape, spec.auxiliary) != (array.shape, array.auxiliary):
+    if spec.auxiliary != array.auxiliary:
+        raise NetError(
+            f'share: "{full}" is to use "{owner}", but one is trained and the other moved by the forward pass'
+        )
+    if spec.shape != array.shape:
         raise NetError(f'share: "{full}" {array.shape} is to use "{owner}" {spec.shape}: the shapes must be the same')
     return owner
 
@@ -216,8 +229,8 @@ def _packs(graph: Graph, used: Mapping[str, Mapping[str, str]]) -> dict[str, tup
 
 
 def _one_owner(group: tuple[str, ...]) -> bool:
-    """Tell whether the arrays were declared by one layer, hence lie side by side."""
-    return len({array.rpartition(".")[0] for array in group}) == 1
+    """Tell whether the arrays are different ones that one layer declared, hence lie side by side."""
+    return len({array.rpartition(".")[0] for array in group}) == 1 and len(set(group)) == len(group)
 
 
 def _chosen(arrays: Mapping[str, ArraySpec], auxiliary: bool) -> FrozenMapping[ArraySpec]:
@@ -228,14 +241,15 @@ def _chosen(arrays: Mapping[str, ArraySpec], auxiliary: bool) -> FrozenMapping[A
 
 def _states(graph: Graph) -> FrozenMapping[str]:
     """Return the output port of each input port that feeds a state which is also taken out."""
-    states: dict[str, str] = {}
+    taken: dict[str, set[str]] = {}
     for path, node in graph.nodes.items():
         for port, source in node.feeds.items():
             if source.node is None and port in node.layer.states:
-                outputs = [name for name, taken in graph.outputs.items() if taken == Source(path, port)]
-                if outputs:
-                    states[source.port] = source.port if source.port in outputs else outputs[0]
-    return FrozenMapping({name: states[name] for name in graph.inputs if name in states}, "state", "the plan")
+                shown = [name for name, output in graph.outputs.items() if output == Source(path, port)]
+                taken.setdefault(source.port, set()).add(source.port if source.port in shown else (shown or [""])[0])
+    # a port that starts several layers has no one state to become
+    pairs = {name: next(iter(taken[name])) for name in graph.inputs if len(taken.get(name, ())) == 1}
+    return FrozenMapping({name: output for name, output in pairs.items() if output}, "state", "the plan")
 
 
 def _lengths(types: Types) -> tuple[str, ...]:

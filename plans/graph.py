@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,12 +38,14 @@ class GraphNode:
         layer: The layer.
         inputs: Its input ports.
         feeds: The source of each connected input.
+        given: The types that the nets around it give its inputs.
     """
 
     path: str
     layer: Layer
     inputs: tuple[str, ...]
     feeds: FrozenMapping[Source]
+    given: FrozenMapping[PortType]
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,18 @@ class Graph:
     share: FrozenMapping[str]
 
     def owner_of(self, path: str) -> str:
-        """Return the path of the array that an array's path stands for."""
-        for user, owner in self.share.items():
-            if path == user or path.startswith(f"{user}."):
-                return self.owner_of(owner + path[len(user) :])
-        return path
+        """Return the path of the array that an array's path stands for.
+
+        Raises:
+            NetError: Nets inside one another share in a circle.
+        """
+        found = path
+        for _ in range(len(self.share) + 1):
+            user = next((user for user in self.share if found == user or found.startswith(f"{user}.")), None)
+            if user is None:
+                return found
+            found = self.share[user] + found[len(user) :]
+        raise NetError(f'share: "{path}" uses "{found}", which uses it in turn; one of them must own the arrays')
 
     def needed_by(self, sources: tuple[Source, ...]) -> tuple[str, ...]:
         """Return the nodes that these sources need, in order."""
@@ -91,7 +101,7 @@ class _Scope:
         self.parent = parent
         self.name = name
         self.inner = {
-            name: _Scope(layer, f"{prefix}{name}.", self, name) for name, layer in net.layers.items() if _is_net(layer)
+            name: _Scope(layer, f"{prefix}{name}.", self, name) for name, layer in net.layers.items() if is_net(layer)
         }
 
     def resolve(self, source: Source) -> Source | None:
@@ -123,30 +133,43 @@ class _Scope:
             found = {port: self.net.feeds.get((name, port)) for port in ports}
             feeds = {port: self.resolve(source) for port, source in found.items() if source is not None}
             connected = {port: source for port, source in feeds.items() if source is not None}
-            yield GraphNode(self.prefix + name, layer, ports, FrozenMapping(connected))
+            given = {port: self.given(source) for port, source in found.items() if source is not None}
+            known = {port: on_device(given) for port, given in given.items() if given is not None}
+            yield GraphNode(self.prefix + name, layer, ports, FrozenMapping(connected), FrozenMapping(known))
+
+    def given(self, source: Source) -> PortType | None:
+        """Return the type that this net, or one around it, gives the source."""
+        if source.node is not None or self.parent is None:
+            return None
+        outer = self.parent.net.feeds.get((self.name, source.port))
+        return self.net.inputs[source.port] or (outer and self.parent.given(outer))
 
 
-def _is_net(layer: Layer) -> TypeGuard[NetGraph]:
-    return hasattr(layer, "layers")  # net.py imports this file
+def is_net(layer: Layer) -> TypeGuard[NetGraph]:
+    """Tell whether a layer is a net; net.py, which defines nets, lies above this file."""
+    return isinstance(getattr(layer, "graph", None), Graph)
 
 
 def flatten(net: NetGraph) -> Graph:
     """Return the net without nesting.
 
     Raises:
-        NetError: It has a cycle.
+        NetError: It has a cycle, or shares arrays in one.
     """
     scope = _Scope(net, "", None, "")
     nodes = {node.path: node for node in scope.nodes()}
     resolved = {port: scope.resolve(source) for port, source in net.output_sources.items()}
     outputs = {port: source for port, source in resolved.items() if source is not None}
-    return Graph(
+    graph = Graph(
         FrozenMapping(nodes, "layer", "the net"),
         _sorted(nodes),
         tuple(net.inputs),
         FrozenMapping(outputs, "output", "the net"),
         FrozenMapping(dict(scope.share())),
     )
+    for user in graph.share:
+        graph.owner_of(user)
+    return graph
 
 
 def _sorted(nodes: Mapping[str, GraphNode]) -> tuple[str, ...]:
@@ -155,30 +178,46 @@ def _sorted(nodes: Mapping[str, GraphNode]) -> tuple[str, ...]:
     Raises:
         NetError: It cannot be done.
     """
-    waiting: dict[str, set[str | None]] = {
-        path: {feed.node for feed in node.feeds.values() if feed.node} for path, node in nodes.items()
-    }
+    number = {path: place for place, path in enumerate(nodes)}
+    before = {path: _feeding(node) for path, node in nodes.items()}
+    after: dict[str, list[str]] = {path: [] for path in nodes}
+    for path, feeders in before.items():
+        for feeder in feeders:
+            after[feeder].append(path)
+    missing = {path: len(feeders) for path, feeders in before.items()}
+    ready = [(number[path], path) for path, count in missing.items() if not count]
     order: list[str] = []
-    while waiting:
-        ready = next((path for path, before in waiting.items() if before.isdisjoint(waiting)), None)
-        if ready is None:
-            raise NetError(
-                f"the net has a cycle: {' -> '.join(_cycle(waiting))}. A net has none; to use a value of the step "
-                f"before, take it out as an output and feed it as an input of the next batch."
-            )
-        order.append(ready)
-        del waiting[ready]
+    while ready:
+        _, path = heapq.heappop(ready)
+        order.append(path)
+        for user in after[path]:
+            missing[user] -= 1
+            if not missing[user]:
+                heapq.heappush(ready, (number[user], user))
+    if len(order) < len(nodes):
+        raise NetError(
+            f"the net has a cycle: {' -> '.join(_cycle(before, set(order)))}. A net has none; to use a value of the "
+            f"step before, take it out as an output and feed it as an input of the next batch."
+        )
     return tuple(order)
 
 
-def _cycle(waiting: Mapping[str, set[str | None]]) -> list[str]:
-    """Return the paths along one cycle; every waiting node is fed by another."""
-    path = next(iter(waiting))
+def _feeding(node: GraphNode) -> list[str]:
+    """Return the nodes that feed this one, each once, in the order of its inputs."""
+    return list(dict.fromkeys(feed.node for feed in node.feeds.values() if feed.node is not None))
+
+
+def _cycle(before: Mapping[str, list[str]], done: set[str]) -> list[str]:
+    """Return the paths along one cycle, in the direction of the edges; every node not done waits for another."""
+    path = next(path for path in before if path not in done)
     seen: list[str] = []
     while path not in seen:
         seen.append(path)
-        path = next(before for before in waiting[path] if before in waiting)  # type: ignore[assignment]  # not None
-    return [*seen[seen.index(path) :][::-1], seen[seen.index(path) :][-1]]
+        path = next(feeder for feeder in before[path] if feeder not in done)
+    along = seen[seen.index(path) :][::-1]
+    first = min(map(list(before).index, along))
+    start = along.index(list(before)[first])
+    return [*along[start:], *along[: start + 1]]
 
 
 class Types(NamedTuple):
@@ -208,13 +247,13 @@ def infer(graph: Graph, declared: Mapping[str, PortType | None]) -> Types:
     types = Types(
         {port: found and on_device(found) for port, found in declared.items()},
         {
-            path: Ports(dict.fromkeys(node.inputs), dict.fromkeys(node.layer.output_ports()))
+            path: Ports({port: node.given.get(port) for port in node.inputs}, dict.fromkeys(node.layer.output_ports()))
             for path, node in graph.nodes.items()
         },
     )
     known = -1
     while known != (known := _count(types)):
-        for path in graph.order:
+        for path in (*graph.order, *reversed(graph.order)):
             _infer_node(graph.nodes[path], types)
     return types
 

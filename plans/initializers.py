@@ -93,7 +93,7 @@ class Normal(Initializer):
 
     def __post_init__(self) -> None:
         """Check the deviation."""
-        _check_spread(self.deviation, "Normal: deviation")
+        object.__setattr__(self, "deviation", _spread(self.deviation, "Normal: deviation"))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return normal numbers."""
@@ -112,7 +112,7 @@ class Uniform(Initializer):
 
     def __post_init__(self) -> None:
         """Check the limit."""
-        _check_spread(self.limit, "Uniform: limit")
+        object.__setattr__(self, "limit", _spread(self.limit, "Uniform: limit"))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return uniform numbers."""
@@ -133,7 +133,7 @@ class Xavier(Initializer):
 
     def __post_init__(self) -> None:
         """Check the gain."""
-        _check_spread(self.gain, "Xavier: gain")
+        object.__setattr__(self, "gain", _spread(self.gain, "Xavier: gain"))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return uniform numbers scaled by both fans."""
@@ -155,7 +155,7 @@ class Kaiming(Initializer):
 
     def __post_init__(self) -> None:
         """Check the gain."""
-        _check_spread(self.gain, "Kaiming: gain")
+        object.__setattr__(self, "gain", _spread(self.gain, "Kaiming: gain"))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return normal numbers scaled by the inputs."""
@@ -176,7 +176,7 @@ class Orthogonal(Initializer):
 
     def __post_init__(self) -> None:
         """Check the gain."""
-        _check_spread(self.gain, "Orthogonal: gain")
+        object.__setattr__(self, "gain", _spread(self.gain, "Orthogonal: gain"))
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return the orthogonal factor of normal numbers, block by block."""
@@ -213,9 +213,11 @@ class ForgetBias(Initializer):
         return biases.reshape(shape)
 
 
-def _check_spread(number: object, what: str) -> None:
-    if real_number(number, what) < 0:
+def _spread(number: object, what: str) -> float:
+    spread = real_number(number, what)
+    if spread < 0:
         raise ArgumentError(f"{what} must not be negative, got {number!r}")
+    return spread
 
 
 def _orthogonal(generator: np.random.Generator, rows: int, columns: int) -> NDArray[np.float64]:

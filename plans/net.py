@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ArgumentError, FileFormatError, NetError, nearest
+from ..errors import ArgumentError, FileFormatError, NetError
 from ..mappings import FrozenMapping
 from ..tables import table
-from ..values import canonical_json, from_data, parse_json, register, to_data
+from ..values import UNREADABLE, canonical_json, from_data, open_json, register, to_data
+from . import derived
+from .checks import brought, check_edges, check_inputs, check_layers, check_share, check_used, depth
 from .graph import Graph, Source, Types, flatten, infer
 from .layers.base import Layer
-from .paths import Edges, parse_paths, source_of, split_name
-from .types import PortType, check_port_type
+from .paths import Edges, parse_paths
+from .types import PortType
 
 FORMAT, VERSION = "mxtrainer-net", 1
 InputTypes = Mapping[str, PortType]
@@ -63,7 +65,7 @@ class NetGraph(Layer):
     arrays: FrozenMapping[NDArray[Any]]
     graph: Graph
     types: Types
-    _declared: Mapping[str, PortType]
+    depth: int
 
     def __init__(
         self,
@@ -73,8 +75,8 @@ class NetGraph(Layer):
         share: Mapping[str, str] = NO_ENTRIES,
     ) -> None:
         """Parse the paths, and find what cannot be."""
-        _check_layers(layers)
-        edges = parse_paths(layers, paths if isinstance(paths, str) or paths is None else list(paths))
+        check_layers(layers)
+        edges = parse_paths(layers, paths)
         self._set(layers, edges, inputs, share)
 
     @staticmethod
@@ -95,38 +97,35 @@ class NetGraph(Layer):
 
     def _set(self, layers: Mapping[str, Layer], edges: Edges, inputs: InputTypes, share: Mapping[str, str]) -> None:
         """Fill all fields, checking that they make a net."""
-        if not isinstance(inputs, Mapping):
-            raise NetError(f"inputs must map port names to types, got {inputs!r}")
-        names = [*edges.inputs, *_brought(layers, edges)]
-        for name, port in inputs.items():
-            if name not in names:
-                raise NetError(
-                    f'inputs: the net has no input "{name}"{nearest(name, names) or "."} Its inputs: {", ".join(names)}'
-                )
-            check_port_type(port, f'inputs: "{name}"')
+        edges.inputs += [port for port in brought(layers, edges) if port not in edges.inputs]
+        check_inputs(edges.inputs, inputs)
+        check_used(layers, edges)
+        check_share(layers, share)
+        places = [(name, port) for name in layers for port in edges.ports[name] if (name, port) in edges.feeds]
         fields = vars(self)
         fields.update(
             layers=FrozenMapping(layers, "layer", "the net"),
-            layer_inputs=FrozenMapping(edges.ports),
-            feeds=dict(edges.feeds),
+            layer_inputs=FrozenMapping({name: edges.ports[name] for name in layers}),
+            feeds=MappingProxyType({place: edges.feeds[place] for place in places}),
             output_sources=FrozenMapping(edges.outputs, "output", "the net"),
-            inputs=FrozenMapping({name: inputs.get(name) for name in names}, "input", "the net"),
-            share=FrozenMapping(share),
+            inputs=FrozenMapping({name: inputs.get(name) for name in edges.inputs}, "input", "the net"),
+            share=FrozenMapping(dict(sorted(share.items()))),
             arrays=FrozenMapping({}, "array", "the net"),
-            _declared=dict(inputs),
+            depth=1 + max(map(depth, layers.values())),
         )
-        _check_used(layers, edges)
         fields["graph"] = graph = flatten(self)
         fields["types"] = types = infer(graph, self.inputs)
-        known = {name: inputs.get(name) or types.inputs[name] for name in names}
+        known = {name: inputs.get(name) or types.inputs[name] for name in edges.inputs}
         fields["inputs"] = FrozenMapping(known, "input", "the net")
-        _check_share(self)
-        for node in graph.nodes.values():
-            node.layer.check_feeds(
-                node.path, {port: graph.nodes[source.node].layer for port, source in node.feeds.items() if source.node}
-            )
+        for path, node in graph.nodes.items():
+            before = {port: graph.nodes[source.node].layer for port, source in node.feeds.items() if source.node}
+            node.layer.check_feeds(path, before)
 
     def __setattr__(self, name: str, found: object) -> None:
+        """Refuse: a net is a value."""
+        raise AttributeError("a net cannot be changed; build another one")
+
+    def __delattr__(self, name: str) -> None:
         """Refuse: a net is a value."""
         raise AttributeError("a net cannot be changed; build another one")
 
@@ -174,30 +173,7 @@ class NetGraph(Layer):
             >>> tuple(net.inputs), tuple(net.outputs)
             (('Input', 'lstm.State', 'lstm.CellState'), ('Output', 'lstm.State', 'lstm.CellState'))
         """
-        net = self._with_states("", pattern)
-        if net is self:
-            raise NetError(f'with_states("{pattern}"): the net has no recurrent state there that is not fed yet')
-        return net
-
-    def _with_states(self, prefix: str, pattern: str) -> NetGraph:
-        layers = dict(self.layers)
-        edges = self._edges()
-        for name, layer in self.layers.items():
-            path = prefix + name
-            chosen = fnmatch.fnmatchcase(path, pattern) or path.startswith(f"{pattern}.")
-            if isinstance(layer, NetGraph):
-                layers[name] = layer._with_states(f"{path}.", pattern)  # noqa: SLF001 - of the same class
-                edges.ports[name] = layers[name].input_ports()
-                chosen = True  # its own states have been chosen by now
-            for port in layers[name].states if chosen else ():
-                if (name, port) not in edges.feeds and port in layers[name].output_ports():
-                    edges.inputs.append(f"{name}.{port}")
-                    edges.feeds[name, port] = Source(None, f"{name}.{port}")
-                    edges.outputs[f"{name}.{port}"] = Source(name, port)
-        if len(edges.inputs) == len(self._edges().inputs):
-            return self
-        derived = NetGraph.from_edges(layers, edges, self._declared, self.share)
-        return derived.with_arrays(self.arrays) if self.arrays else derived
+        return derived.with_states(self, pattern)
 
     def take(self, outputs: Mapping[str, str], inputs: Mapping[str, str] = NO_ENTRIES) -> NetGraph:
         """Return the part of the net that gives some outputs, and only the inputs that these need.
@@ -215,70 +191,7 @@ class NetGraph(Layer):
             >>> net.take({"Output": "linear"})
             NetGraph(Input -> Output, 1 layer)
         """
-        if not isinstance(outputs, Mapping) or not outputs:
-            raise NetError(f'take: outputs must map new ports to layers, as in {{"Output": "linear"}}, got {outputs!r}')
-        whole = self._edges()
-        cut: dict[tuple[str, str], Source] = {}
-        for port, text in inputs.items():
-            cut[self._input_of(text)] = Source(None, port)
-        sources = {port: source_of(self.layers, text, f'take: "{port}"') for port, text in outputs.items()}
-        for port, source in sources.items():
-            if source.node is None:
-                raise NetError(f'take: "{port}" needs a layer{nearest(source.port, self.layers)}, got "{source.port}"')
-        feeds = {**whole.feeds, **cut}
-        kept = _reached(sources.values(), feeds)
-        edges = Edges(
-            feeds={key: source for key, source in feeds.items() if key[0] in kept},
-            outputs=sources,
-            ports={name: ports for name, ports in whole.ports.items() if name in kept},
-        )
-        used = [source.port for source in edges.feeds.values() if source.node is None]
-        edges.inputs = [port for port in (*self.inputs, *inputs) if port in used]
-        layers = {name: layer for name, layer in self.layers.items() if name in kept}
-        types = {port: self.inputs[port] for port in edges.inputs if port in self.inputs}
-        types.update({source.port: self._type_of(key) for key, source in cut.items() if source.port in edges.inputs})
-        declared = {port: found for port, found in types.items() if found is not None}
-        return self._part(layers, edges, declared)
-
-    def _part(self, layers: Mapping[str, Layer], edges: Edges, declared: InputTypes) -> NetGraph:
-        """Return the net of some layers; who shared with a layer that is gone now owns its arrays."""
-        owners: dict[str, str] = {}
-        share: dict[str, str] = {}
-        moved: dict[str, str] = {}
-        for user, owner in self.share.items():
-            if user.partition(".")[0] not in layers:
-                continue
-            if owner.partition(".")[0] in layers:
-                share[user] = owner
-            elif owner in owners:
-                share[user] = owners[owner]
-            else:
-                owners[owner] = user
-                moved[user] = owner
-        part = NetGraph.from_edges(layers, edges, declared, share)
-        if not self.arrays:
-            return part
-        arrays = {path: found for path, found in self.arrays.items() if path.partition(".")[0] in layers}
-        for user, owner in moved.items():
-            for path, found in self.arrays.items():
-                if path == owner or path.startswith(f"{owner}."):
-                    arrays[user + path[len(owner) :]] = found
-        return part.with_arrays(arrays)
-
-    def _input_of(self, text: str) -> tuple[str, str]:
-        found = split_name(self.layers, text)
-        if found is None:
-            raise NetError(f'take: there is no layer "{text.partition(".")[0]}"{nearest(text, self.layers)}')
-        name, port = found
-        ports = self.layer_inputs[name]
-        if port is not None and port not in ports:
-            raise NetError(f'take: layer "{name}" has no input "{port}"; its inputs: {", ".join(ports)}')
-        return name, port or ports[0]
-
-    def _type_of(self, key: tuple[str, str]) -> PortType | None:
-        name, port = key
-        layer = self.layers[name]
-        return layer.inputs[port] if isinstance(layer, NetGraph) else self.types.nodes[name].inputs[port]
+        return derived.take(self, outputs, inputs)
 
     def with_arrays(self, arrays: Mapping[str, ArrayLike]) -> NetGraph:
         """Return the net with values for its arrays, copied; they take part in ``==``, not in `to_json`.
@@ -287,26 +200,19 @@ class NetGraph(Layer):
             arrays: numpy arrays by path, all or a part; `compile_plan` checks nothing of them, ``arrays=`` does.
 
         Raises:
-            ArgumentError: It is no mapping.
+            ArgumentError: It is no mapping from names to arrays of numbers.
         """
         if not isinstance(arrays, Mapping):
             raise ArgumentError(f"with_arrays takes a mapping from array names to arrays, got {type(arrays).__name__}")
-        derived = NetGraph.__new__(NetGraph)
-        vars(derived).update(vars(self))
-        copies = {path: np.array(found) for path, found in arrays.items()}
-        for found in copies.values():
-            found.flags.writeable = False
-        vars(derived)["arrays"] = FrozenMapping(copies, "array", "the net")
-        return derived
+        copies = {path: _copy(path, found) for path, found in arrays.items()}
+        net = NetGraph.__new__(NetGraph)
+        vars(net).update(vars(self))
+        vars(net)["arrays"] = FrozenMapping(copies, "array", "the net")
+        return net
 
-    def _edges(self) -> Edges:
-        brought = set(_brought(self.layers, Edges(dict(self.feeds), ports=dict(self.layer_inputs))))
-        return Edges(
-            dict(self.feeds),
-            dict(self.output_sources),
-            dict(self.layer_inputs),
-            [port for port in self.inputs if port not in brought],
-        )
+    def edges(self) -> Edges:
+        """Return a copy of who feeds whom."""
+        return Edges(dict(self.feeds), dict(self.output_sources), dict(self.layer_inputs), list(self.inputs))
 
     # Being a value
 
@@ -319,7 +225,7 @@ class NetGraph(Layer):
             "outputs": {port: list(source) for port, source in self.output_sources.items()},
             "ports": {name: list(ports) for name, ports in self.layer_inputs.items()},
             "order": list(self.inputs),
-            "inputs": {name: to_data(port) for name, port in self._declared.items()},
+            "inputs": {name: to_data(port) for name, port in self.inputs.items() if port is not None},
             "share": dict(self.share),
         }
 
@@ -332,17 +238,19 @@ class NetGraph(Layer):
         """
         try:
             layers = {str(name): from_data(layer) for name, layer in data["layers"].items()}
-            _check_layers(layers)
+            check_layers(layers)
             edges = Edges(
                 feeds={(name, port): Source(node, source) for (name, port), (node, source) in data["feeds"]},
                 outputs={port: Source(node, source) for port, (node, source) in data["outputs"].items()},
                 ports={name: tuple(ports) for name, ports in data["ports"].items()},
                 inputs=list(data["order"]),
             )
-            _check_edges(layers, edges)
+            check_edges(layers, edges)
             inputs = {name: from_data(port) for name, port in data["inputs"].items()}
             return NetGraph.from_edges(layers, edges, inputs, data["share"])
-        except (KeyError, TypeError, ValueError, AttributeError, NetError) as error:
+        except FileFormatError:
+            raise
+        except UNREADABLE as error:
             raise FileFormatError(f"this is no net: {type(error).__name__}: {error}") from error
 
     def to_json(self) -> str:
@@ -363,18 +271,12 @@ class NetGraph(Layer):
         Raises:
             FileFormatError: The text is truncated, foreign, or of a newer version.
         """
-        data = parse_json(text, "net")
-        if data.get("format") != FORMAT:
-            raise FileFormatError(f'net: expected format "{FORMAT}", found {data.get("format")!r}')
-        if data.get("version") != VERSION:
-            raise FileFormatError(
-                f"net: this version of mxtrainer reads version {VERSION}, found {data.get('version')!r}"
-            )
-        return NetGraph.from_data(data.get("net", {}))
+        return NetGraph.from_data(open_json(text, "net", FORMAT, VERSION).get("net", {}))
 
     def _description(self) -> tuple[Any, ...]:
-        feeds = frozenset(self.feeds.items())
-        return (self.layers, feeds, self.output_sources, FrozenMapping(self._declared), self.share)
+        """Return all that makes two nets the same; the order of layers and ports is that of arrays and files."""
+        layers, inputs, outputs = (tuple(found.items()) for found in (self.layers, self.inputs, self.output_sources))
+        return layers, inputs, outputs, frozenset(self.feeds.items()), self.share
 
     def __eq__(self, other: object) -> bool:
         """Compare descriptions, and arrays where there are any."""
@@ -412,7 +314,7 @@ def NetChain(  # noqa: N802 - reads as the net it makes
     inputs: InputTypes = NO_ENTRIES,
     share: Mapping[str, str] = NO_ENTRIES,
 ) -> NetGraph:
-    """A net whose layers feed one another in a straight line; the last layer's outputs are the net's.
+    """A net whose layers feed one another in a straight line; the last one's first output is the net's.
 
     Args:
         layers: The layers; named by their class in lower case, numbered from the second on ("lstm", "lstm_2"), or
@@ -433,131 +335,42 @@ def NetChain(  # noqa: N802 - reads as the net it makes
         Sequence('t', Index(256))
     """
     named = dict(layers) if isinstance(layers, Mapping) else _numbered(layers)
-    _check_layers(named)
-    edges = Edges()
-    before: str | None = None
-    for name, layer in named.items():
-        edges.ports[name] = ports = layer.input_ports()
-        if before is not None:
-            if not ports:
-                raise NetError(f'layer "{name}" ({layer!r}) has no input that "{before}" could feed')
-            edges.feeds[name, ports[0]] = Source(before, named[before].output_ports()[0])
-        before = name
-    assert before is not None  # _check_layers refuses an empty net
-    first = named[before].output_ports()[0]
-    edges.outputs[first] = Source(before, first)
+    check_layers(named)
+    edges = Edges(ports={name: layer.input_ports() for name, layer in named.items()})
+    for before, name in zip(named, list(named)[1:]):
+        if not edges.ports[name]:
+            raise NetError(f'layer "{name}" ({named[name]!r}) has no input that "{before}" could feed')
+        edges.feeds[name, edges.ports[name][0]] = Source(before, named[before].output_ports()[0])
+    last = list(named)[-1]
+    port = named[last].output_ports()[0]
+    edges.outputs[port] = Source(last, port)
     return NetGraph.from_edges(named, edges, inputs, share)
 
 
-def _numbered(layers: Iterable[Layer]) -> dict[str, Layer]:
+def _numbered(layers: object) -> dict[str, Layer]:
+    listed = list(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else []
+    if not listed:
+        raise NetError(f"layers must be a list of layers, as in [Linear(3), MeanSquaredLoss()], got {layers!r}")
     named: dict[str, Layer] = {}
     counts: dict[str, int] = {}
-    for layer in layers:
-        kind = type(layer).__name__.lower()
+    for layer in listed:
+        kind = (layer if isinstance(layer, type) else type(layer)).__name__.lower()
         counts[kind] = counts.get(kind, 0) + 1
         named[kind if counts[kind] == 1 else f"{kind}_{counts[kind]}"] = layer
     return named
 
 
-def _check_layers(layers: object) -> None:
-    if not isinstance(layers, Mapping) or not layers:
-        raise NetError(
-            f'layers must be a mapping with one layer or more, as in {{"linear": Linear(3)}}, got {layers!r}'
-        )
-    for name, layer in layers.items():
-        if not isinstance(name, str) or not name or "." in name:
-            raise NetError(f"a layer's name must be a string without a dot, got {name!r}")
-        if not isinstance(layer, Layer):
-            hint = f"; write {layer.__name__}()" if isinstance(layer, type) and issubclass(layer, Layer) else ""
-            raise NetError(f'layer "{name}" must be a layer or a net, got {layer!r}{hint}')
-
-
-def _brought(layers: Mapping[str, Layer], edges: Edges) -> list[str]:
-    """Return the ports that unconnected inputs bring, and connect them.
-
-    Raises:
-        NetError: Two bring the same name.
-    """
-    brought: dict[str, str] = {}
-    for name, layer in layers.items():
-        for port in edges.ports[name]:
-            source = edges.feeds.get((name, port))
-            if source is None and port not in layer.states:
-                _check_name_is_free(port, name, brought, edges)
-                brought[port] = name
-    for port, name in brought.items():
-        edges.feeds[name, port] = Source(None, port)
-    return [port for port in brought if port not in edges.inputs]
-
-
-def _check_name_is_free(port: str, name: str, brought: Mapping[str, str], edges: Edges) -> None:
-    other = brought.get(port)
-    if other is None and port in edges.inputs:
-        other = next((owner for (owner, _), source in edges.feeds.items() if source == Source(None, port)), "a path")
-    if other is not None:
-        raise NetError(
-            f'"{other}" and "{name}" both bring an input "{port}". If both are to get the same, add the path '
-            f'("{port}", "{name}.{port}")'
-            + (f' and ("{port}", "{other}.{port}")' if other in brought.values() else "")
-            + f'; if not, give one of them a name of its own, as in ("{name.capitalize()}{port}", "{name}.{port}")'
-        )
-
-
-def _check_used(layers: Mapping[str, Layer], edges: Edges) -> None:
-    if not edges.outputs:
-        raise NetError('the net has no output: let a path end with a name, as in ("linear", "Output")')
-    for port in {*edges.inputs, *edges.outputs}:
-        if port in layers:
-            raise NetError(f'"{port}" is the name of a layer and of a port of the net; rename one of them')
-    used = {source.node for source in (*edges.feeds.values(), *edges.outputs.values())}
-    for name, layer in layers.items():
-        if name not in used:
-            port = layer.output_ports()[0]
-            raise NetError(
-                f'layer "{name}" ({layer!r}) is not used: no path goes on from its outputs'
-                f'{_misspelt(name, edges)}; take it out as a port of the net, ("{name}", "{port}"), or remove it'
-            )
-
-
-def _misspelt(name: str, edges: Edges) -> str:
-    hint = nearest(name, [*edges.inputs, *edges.outputs])
-    return hint.replace("did you mean", "is it meant by").rstrip("?") if hint else ""
-
-
-def _check_edges(layers: Mapping[str, Layer], edges: Edges) -> None:
-    """Check edges that were read from a file."""
-    for name, layer in layers.items():
-        if edges.ports[name] != layer.input_ports(len(edges.ports[name])):
-            raise NetError(f'layer "{name}" has no inputs {edges.ports[name]}')
-    for name, port in edges.feeds:
-        if port not in edges.ports[name]:
-            raise NetError(f'layer "{name}" has no input "{port}"')
-    for source in (*edges.feeds.values(), *edges.outputs.values()):
-        if source.node is not None and source.port not in layers[source.node].output_ports():
-            raise NetError(f'layer "{source.node}" has no output "{source.port}"')
-    if any(source.node is None for source in edges.outputs.values()):
-        raise NetError("an output must come from a layer")
-
-
-def _check_share(net: NetGraph) -> None:
-    for user, owner in net.share.items():
-        for text in (user, owner):
-            if not isinstance(text, str) or text.partition(".")[0] not in net.layers:
-                raise NetError(f'share: there is no layer or array "{text}"{nearest(text, net.layers)}')
-        if user == owner or owner in net.share:
-            raise NetError(f'share: "{user}" must use the arrays of a layer that has its own, and "{owner}" has not')
-
-
-def _reached(sources: Iterable[Source], feeds: Mapping[tuple[str, str], Source]) -> set[str]:
-    """Return the layers that these sources need."""
-    kept: set[str] = set()
-    waiting = [source.node for source in sources]
-    while waiting:
-        name = waiting.pop()
-        if name is not None and name not in kept:
-            kept.add(name)
-            waiting.extend(source.node for (owner, _), source in feeds.items() if owner == name)
-    return kept
+def _copy(path: object, found: ArrayLike) -> NDArray[Any]:
+    """Return a copy that cannot be written to."""
+    try:
+        copy = np.array(found)
+        usable = copy.dtype.kind in "biuf"
+    except (ValueError, UserWarning):  # lists of different lengths, of which numpy 1.23 only warns
+        usable = False
+    if not isinstance(path, str) or not usable:
+        raise ArgumentError(f"with_arrays: {path!r} must be the name of an array of numbers, got {found!r}")
+    copy.flags.writeable = False
+    return copy
 
 
 def _same_arrays(left: Mapping[str, NDArray[Any]], right: Mapping[str, NDArray[Any]]) -> bool:

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._mxnet import mx
 from ..arrays import ArraySpec
 from ..errors import FileFormatError
 from ..mappings import FrozenMapping
 from ..tables import table
-from ..values import canonical_json, parse_json
+from ..values import UNREADABLE, canonical_json, open_json
 from .graph import Graph, Source, Types
 from .net import NetGraph
 from .types import Index, PortType, Sequence, item_of, length_of
 
 FORMAT, VERSION = "mxtrainer-plan", 1
+NEWLINE = "\\n"  # as the DOT language writes it
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,13 @@ class Plan:
     def __init__(self, **fields: Any) -> None:
         """Take the fields that `compile_plan` worked out."""
         vars(self).update(fields)
-        vars(self)["content_hash"] = hashlib.sha256(canonical_json(self._data()).encode()).hexdigest()
+        vars(self)["content_hash"] = _hash(self._data())
 
     def __setattr__(self, name: str, found: object) -> None:
+        """Refuse: a plan is a value."""
+        raise AttributeError("a plan cannot be changed; compile another one")
+
+    def __delattr__(self, name: str) -> None:
         """Refuse: a plan is a value."""
         raise AttributeError("a plan cannot be changed; compile another one")
 
@@ -167,25 +173,27 @@ class Plan:
         """
         from .compile import compile_plan  # compile_plan builds plans, so it lies above this file
 
-        data = parse_json(text, "plan")
-        if data.get("format") != FORMAT:
-            raise FileFormatError(f'plan: expected format "{FORMAT}", found {data.get("format")!r}')
-        if data.get("version") != VERSION:
-            raise FileFormatError(
-                f"plan: this version of mxtrainer reads version {VERSION}, found {data.get('version')!r}; "
-                f"a newer mxtrainer wrote it"
-            )
+        data = open_json(text, "plan", FORMAT, VERSION)
         body = data.get("plan")
         if not isinstance(body, dict) or not {"net", "losses", "example_weights", "dtype"} <= set(body):
             raise FileFormatError("plan: the description is incomplete")
-        found = hashlib.sha256(canonical_json(body).encode()).hexdigest()
+        try:
+            found = _hash(body)
+        except UNREADABLE as error:
+            raise FileFormatError(f"plan: the description is damaged: {error}") from error
         if found != data.get("content_hash"):
             raise FileFormatError(
                 f"plan: the content hash does not match, expected {data.get('content_hash')!r}, found {found!r}: "
                 f"the text was changed or damaged"
             )
         net = NetGraph.from_data(body["net"])
-        return compile_plan(net, body["losses"], body["example_weights"], body["dtype"])
+        try:
+            plan = compile_plan(net, body["losses"], body["example_weights"], body["dtype"])
+        except UNREADABLE as error:
+            raise FileFormatError(f"plan: the description is no plan: {error}") from error
+        if plan.content_hash != found:
+            raise FileFormatError("plan: the description is not as this mxtrainer writes it, and may mean another plan")
+        return plan
 
     def lowered(self, lengths: Mapping[str, int] | None = None, training: bool = True) -> str:
         """Return the MXNet graph for a bucket as text.
@@ -200,7 +208,8 @@ class Plan:
         from .lowering import check_lengths, lower, training_heads  # above this file, as the import of compile
 
         checked = check_lengths(self, lengths or {})
-        return str(lower(self, checked, training_heads(self), training).symbol.debug_str())
+        with mx.name.NameManager():  # a count of its own, so that the names do not depend on what was lowered before
+            return str(lower(self, checked, training_heads(self), training).symbol.debug_str())
 
     def graph(self) -> str:
         """Return the plan as a graph in the DOT language, for graphviz.
@@ -214,15 +223,21 @@ class Plan:
             'digraph plan {'
         """
         lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
-        lines += [f'  "in:{name}" [label="{name}\\n{spec.type}" shape=oval];' for name, spec in self.inputs.items()]
+        for name, spec in self.inputs.items():
+            lines.append(f"  {_quoted('in', name)} [label={_quoted(name, spec.type, sep=NEWLINE)} shape=oval];")
         for path, node in self.graph_of_nodes.nodes.items():
-            kind = type(node.layer).__name__
-            lines.append(f'  "{path}" [label="{path}\\n{kind}"];')
-            lines += [f'  {_vertex(source)} -> "{path}" [label="{port}"];' for port, source in node.feeds.items()]
+            vertex = _quoted("layer", path)
+            lines.append(f"  {vertex} [label={_quoted(path, type(node.layer).__name__, sep=NEWLINE)}];")
+            lines += [
+                f"  {_vertex(source)} -> {vertex} [label={_quoted(port)}];" for port, source in node.feeds.items()
+            ]
         for name, source in self.graph_of_nodes.outputs.items():
-            weight = self.losses[name].weight
-            lines.append(f'  "out:{name}" [label="{name}\\nweight {weight:g}" shape=oval];')
-            lines.append(f'  {_vertex(source)} -> "out:{name}";')
+            loss, vertex = self.losses[name], _quoted("out", name)
+            label = _quoted(name, f"weight {loss.weight:g}", sep=NEWLINE)
+            lines.append(f"  {vertex} [label={label} shape=oval];")
+            lines.append(f"  {_vertex(source)} -> {vertex};")
+            if loss.example_weights is not None:
+                lines.append(f"  {_quoted('in', loss.example_weights)} -> {vertex};")
         return "\n".join([*lines, "}"])
 
     def __eq__(self, other: object) -> bool:
@@ -267,5 +282,14 @@ class Plan:
         )
 
 
+def _hash(data: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+
+
 def _vertex(source: Source) -> str:
-    return f'"in:{source.port}"' if source.node is None else f'"{source.node}"'
+    return _quoted("in", source.port) if source.node is None else _quoted("layer", source.node)
+
+
+def _quoted(*parts: object, sep: str = ":") -> str:
+    """Return the parts as one string of the DOT language."""
+    return '"' + sep.join(str(part).replace("\\", "\\\\").replace('"', '\\"') for part in parts) + '"'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Union
 
-from ..arrays import TRANSFER_DTYPES, positive_int, shape_of_ints
+from ..arrays import check_transfer_dtype, positive_int, shape_of_ints
 from ..errors import ArgumentError
 from ..values import value
 
@@ -32,8 +32,8 @@ class Array:
     def __post_init__(self) -> None:
         """Check the shape and the dtype."""
         object.__setattr__(self, "shape", shape_of_ints(self.shape, "Array: shape"))
-        if self.dtype is not None and self.dtype not in TRANSFER_DTYPES:
-            raise ArgumentError(f"Array: dtype must be one of {', '.join(TRANSFER_DTYPES)}, got {self.dtype!r}")
+        if self.dtype is not None:
+            object.__setattr__(self, "dtype", check_transfer_dtype(self.dtype))
 
     def __repr__(self) -> str:
         """Show as the shortest constructor."""
@@ -76,7 +76,7 @@ class Index:
         count: How many different numbers there are.
 
     Raises:
-        ArgumentError: The count is not a positive integer.
+        ArgumentError: The count is not a positive integer, or its numbers do not fit into int32.
 
     Example:
         >>> Index(256)
@@ -88,6 +88,8 @@ class Index:
     def __post_init__(self) -> None:
         """Check the count."""
         object.__setattr__(self, "count", positive_int(self.count, "Index: count"))
+        if self.count > 2**31:
+            raise ArgumentError(f"Index: count must be at most 2**31, so that an int32 holds it, got {self.count}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -167,7 +169,8 @@ def check_port_type(port: Any, what: str) -> PortType:
     """
     if isinstance(port, (Array, Index, Sequence)):
         return port
+    hint = f"; call it, as in {port.__name__}(...)" if callable(port) and hasattr(port, "__name__") else ""
     raise ArgumentError(
         f"{what} must have a type such as Scalar(), Vector(3), Array((3, 4)), Index(10) or "
-        f'Sequence("t", Vector(3)), got {port!r}'
+        f'Sequence("t", Vector(3)), got {port!r}{hint}'
     )

@@ -32,7 +32,7 @@ class _GateOp(mx.operator.CustomOp):  # type: ignore[misc]  # mxnet has no types
         self.assign(in_grad[0], req[0], out_grad[0])
 
 
-@mx.operator.register("mxtrainer_test_gate")  # type: ignore[misc]  # mxnet has no types
+@mx.operator.register("mxtrainer_test_gate")
 class _GateProperty(mx.operator.CustomOpProp):  # type: ignore[misc]  # mxnet has no types
     def __init__(self) -> None:
         super().__init__(need_top_grad=True)

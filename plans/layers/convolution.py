@@ -206,8 +206,8 @@ class Convolution(Sliding):
 class Pooling(Sliding):
     """The maximum or the mean under a window: over the space of ``(channels, *space)``, or along a Sequence of Vectors.
 
-    A mean counts only elements inside of the input, not the padding. Along a sequence its length must stay, so give
-    ``stride=1`` and padding half of an odd kernel.
+    A mean counts only elements inside of the input, not the padding; of a tie, the first element gets the gradient.
+    Along a sequence its length must stay, so give ``stride=1`` and padding half of an odd kernel.
 
     Args:
         kernel: The window's extent: a number for all axes, or one an axis.

@@ -78,15 +78,18 @@ class BatchNorm(ShapeKeeping):
         item = node.ports.input_item()
         channels = _channels(item)
         spread = mx.sym.reshape(symbol, shape=(0, channels, -1))
-        mean, variance = self._statistics(node, spread) if node.training else self._moving(node)
+        centred, variance = self._statistics(node, spread) if node.training else self._moving(node, spread)
         factor = node.array("Scaling") * mx.sym.rsqrt(variance + self.epsilon)
-        shift = node.array("Biases") - mean * factor
-        scaled = mx.sym.broadcast_mul(spread, _per_channel(factor))
-        normed = mx.sym.broadcast_add(scaled, _per_channel(shift))
+        scaled = mx.sym.broadcast_mul(centred, _per_channel(factor))
+        normed = mx.sym.broadcast_add(scaled, _per_channel(node.array("Biases")))
         return mx.sym.reshape(normed, shape=(-1, *item.shape))
 
-    def _moving(self, node: Node) -> tuple[Symbol, Symbol]:
-        return node.array("MovingMean"), node.array("MovingVariance")
+    # Both return the elements less the mean, and the variance. The mean is taken off first: folded into the shift, it
+    # would cost as many digits as it is larger than the deviation.
+
+    def _moving(self, node: Node, spread: Symbol) -> tuple[Symbol, Symbol]:
+        centred = mx.sym.broadcast_sub(spread, _per_channel(node.array("MovingMean")))
+        return centred, node.array("MovingVariance")
 
     def _statistics(self, node: Node, spread: Symbol) -> tuple[Symbol, Symbol]:
         weights = self._row_weights(node)
@@ -95,7 +98,7 @@ class BatchNorm(ShapeKeeping):
         variance = self._mean(weights, mx.sym.square(centred))
         for name, batch in (("MovingMean", mean), ("MovingVariance", variance)):
             node.move(name, node.array(name) * self.momentum + batch * (1.0 - self.momentum))
-        return mean, variance
+        return centred, variance
 
     @staticmethod
     def _row_weights(node: Node) -> Symbol:
@@ -135,7 +138,7 @@ class LayerNorm(ShapeKeeping):
     Arrays: ``Scaling``, ``Biases``, both of the item's shape.
 
     Args:
-        epsilon: Added to the variance.
+        epsilon: Added to the variance; MXNet takes it as a float32.
         initializers: Initializers by array name.
 
     Raises:

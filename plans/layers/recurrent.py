@@ -144,6 +144,34 @@ class BasicRecurrent(Recurrent):
         """Return rnn_tanh or rnn_relu."""
         return f"rnn_{self.activation}"
 
+    def run(self, steps: Symbol, packed: Symbol, states: list[Symbol], dtype: str) -> list[Symbol]:
+        """Return what the operator does; in float64 relu runs step by step, as the operator rounds it to float32."""
+        if self.activation == "relu" and dtype == "float64":
+            return self._run_exactly(steps, packed, self._initial(states[0], dtype))
+        return super().run(steps, packed, states, dtype)
+
+    def _run_exactly(self, steps: Symbol, packed: Symbol, state: Symbol) -> list[Symbol]:
+        size = self.size
+        weights, recurrent, *biases = _cut(packed, size * size, size, size)
+        from_input = mx.sym.FullyConnected(
+            steps, mx.sym.reshape(weights, shape=(size, -1)), biases[0] + biases[1], num_hidden=size, flatten=False
+        )
+        from_state = mx.sym.reshape(recurrent, shape=(size, size))
+
+        def step(driven: Symbol, before: Symbol) -> tuple[Symbol, Symbol]:
+            after = mx.sym.relu(driven + mx.sym.FullyConnected(before, from_state, num_hidden=size, no_bias=True))
+            return after, after
+
+        output, last = mx.sym.contrib.foreach(step, from_input, mx.sym.reshape(state, shape=(-3, -2)))
+        return [output, mx.sym.expand_dims(last, axis=0)]
+
+
+def _cut(vector: Symbol, *sizes: int) -> list[Symbol]:
+    """Return the parts of a vector, the last ones of these sizes and the first all that is before them."""
+    ends = [-sum(sizes[number:]) for number in range(len(sizes))]
+    cuts = zip([0, *ends], [*ends, None])
+    return [mx.sym.slice_axis(vector, axis=0, begin=begin, end=end) for begin, end in cuts]
+
 
 @value
 class LSTM(Recurrent):

@@ -57,12 +57,24 @@ def _norm(symbol: Symbol, axis: tuple[int, ...]) -> Symbol:
     return mx.sym.sqrt(squares + zero) * (1 - zero)
 
 
-AGGREGATES = {"sum": mx.sym.sum, "mean": mx.sym.mean, "max": mx.sym.max, "norm": _norm}
+def _max(symbol: Symbol, axis: tuple[int, ...]) -> Symbol:
+    """Return the maximum; elements tied for it share its gradient, which MXNet gives to each of them in full."""
+    kept = mx.sym.max(symbol, axis=axis, keepdims=True)
+    count = mx.sym.sum(mx.sym.broadcast_equal(symbol, mx.sym.BlockGrad(kept)), axis=axis)
+    largest = mx.sym.sum(kept, axis=axis)  # of one element each
+    value = mx.sym.BlockGrad(largest)
+    tied = (count > 1) * (value - value == 0)  # finite: below, infinity less itself would be NaN
+    return mx.sym.where(tied, value + (largest - value) / count, largest)
+
+
+AGGREGATES = {"sum": mx.sym.sum, "mean": mx.sym.mean, "max": _max, "norm": _norm}
 
 
 @value
 class Aggregate(ItemLayer):
     """The sum, mean, maximum or Euclidean norm: of a sequence over its steps, or over axes of the item.
+
+    Elements tied for a maximum share its gradient; the norm of the zero vector has gradient 0.
 
     Args:
         function: sum, mean, max or norm.

@@ -1,0 +1,153 @@
+"""What an evaluation promises: test mode, any number of rows, any layer's output, and nothing moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import assert_same, text_batch, values_of
+from numpy.typing import NDArray
+
+import mxtrainer as mxt
+
+
+@pytest.fixture(scope="module")
+def norm_plan() -> mxt.Plan:
+    net = mxt.NetChain(
+        [mxt.Linear(4), mxt.BatchNorm(), mxt.Dropout(0.5), mxt.Linear(2), mxt.MeanSquaredLoss()],
+        inputs={"Input": mxt.Vector(3)},
+    )
+    return mxt.compile_plan(net)
+
+
+def _batch(rows: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(seed)
+    return {"Input": rng.normal(size=(rows, 3)), "Target": rng.normal(size=(rows, 2))}
+
+
+def test_evaluation_moves_nothing(norm_plan: mxt.Plan) -> None:
+    trainers = [mxt.Trainer(norm_plan, mxt.Adam(0.1), batch_size=4) for _ in range(2)]
+    for number in range(4):
+        for trainer in trainers:
+            trainer.update(_batch(4, number))
+        before = values_of(trainers[0].arrays), values_of(trainers[0].gradients)
+        handle = trainers[0].outputs["Loss"]
+        trainers[0].evaluate(_batch(9))
+        assert_same(values_of(trainers[0].arrays), before[0])
+        assert_same(values_of(trainers[0].gradients), before[1])
+        handle.asnumpy()
+    assert_same(values_of(trainers[0].arrays), values_of(trainers[1].arrays))
+    assert trainers[0].step == 4
+
+
+def test_evaluation_uses_moving_statistics_and_no_dropout(norm_plan: mxt.Plan) -> None:
+    trainer = mxt.Trainer(norm_plan, mxt.SGD(0.1), batch_size=4)
+    trainer.update(_batch(4))
+    arrays = values_of(trainer.arrays)
+    x = _batch(3, 1)["Input"]
+    hidden = x @ arrays["linear.Weights"].T + arrays["linear.Biases"]
+    normed = (hidden - arrays["batchnorm.MovingMean"]) / np.sqrt(arrays["batchnorm.MovingVariance"] + 1e-3)
+    scaled = normed * arrays["batchnorm.Scaling"] + arrays["batchnorm.Biases"]
+    expected = scaled @ arrays["linear_2.Weights"].T + arrays["linear_2.Biases"]
+    found = trainer.evaluate({"Input": x}, outputs=["linear_2"]).outputs["linear_2"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_any_number_of_rows_gives_the_mean_over_all(norm_plan: mxt.Plan) -> None:
+    trainer = mxt.Trainer(norm_plan, mxt.SGD(0.1), batch_size=4)
+    batch = _batch(11)
+    whole = trainer.evaluate(batch)
+    single = [trainer.evaluate({port: array[row : row + 1] for port, array in batch.items()}) for row in range(11)]
+    assert whole.losses["Loss"] == pytest.approx(np.mean([one.losses["Loss"] for one in single]), rel=1e-6)
+    assert whole.losses.examples == 11
+    np.testing.assert_allclose(
+        whole.outputs["Loss"], np.concatenate([one.outputs["Loss"] for one in single]), rtol=1e-6
+    )
+
+
+def test_an_iterable_of_batches_is_taken_together(norm_plan: mxt.Plan) -> None:
+    trainer = mxt.Trainer(norm_plan, mxt.SGD(0.1), batch_size=4)
+    batch = _batch(10)
+    parts = ({port: array[begin : begin + 3] for port, array in batch.items()} for begin in (0, 3, 6, 9))
+    together = trainer.evaluate(parts, outputs=["linear_2"])
+    assert together.losses["Loss"] == pytest.approx(trainer.evaluate(batch).losses["Loss"], rel=1e-6)
+    assert together.outputs["linear_2"].shape == (10, 2)
+    assert not trainer.evaluate([batch]).outputs
+
+
+def test_outputs_name_any_layers_port_and_need_only_their_inputs(text_plan: mxt.Plan, rng: np.random.Generator) -> None:
+    trainer = mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=2)
+    batch = text_batch(rng)
+    names = ["lstm", "lstm.Output", "lstm.State", "linear", "embedding.Output"]
+    found = trainer.evaluate({"Input": batch["Input"]}, outputs=names)
+    assert list(found.outputs) == names
+    np.testing.assert_array_equal(found.outputs["lstm"], found.outputs["lstm.Output"])
+    np.testing.assert_array_equal(found.outputs["lstm"][:, -1], found.outputs["lstm.State"])
+    assert found.outputs["linear"].shape == (3, 5, 11)
+    assert not found.losses
+    assert trainer.evaluate(batch, outputs=["Loss", "linear"]).losses["Loss"] > 0
+    with pytest.raises(mxt.UnknownNameError, match='has no output "Loss"'):
+        _ = found.outputs["Loss"]
+
+
+def test_a_port_of_the_plan_wins_over_a_layer_of_that_name(text_plan: mxt.Plan, rng: np.random.Generator) -> None:
+    trainer = mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=3)
+    batch = text_batch(rng)
+    found = trainer.evaluate(batch)
+    assert set(found.outputs) == {"Loss", "lstm.State", "lstm.CellState"}
+    trainer.update(batch)
+    assert trainer.current_loss()["Loss"] == pytest.approx(found.losses["Loss"], rel=1e-6)
+
+
+def test_batches_of_other_lengths_and_shapes_of_outputs(text_plan: mxt.Plan, rng: np.random.Generator) -> None:
+    trainer = mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=3)
+    batches = [text_batch(rng, steps=4), text_batch(rng, steps=6)]
+    assert trainer.evaluate(batches).losses.steps == {"t": 30}
+    assert trainer.evaluate(batches, outputs=["lstm.State"]).outputs["lstm.State"].shape == (6, 8)
+    with pytest.raises(mxt.BatchError, match='output "lstm" has a different shape'):
+        trainer.evaluate(batches, outputs=["lstm"])
+
+
+def test_a_nested_layers_output_is_named_by_its_path() -> None:
+    inner = mxt.NetChain([mxt.Linear(2), mxt.Elementwise("tanh")])
+    net = mxt.NetChain(
+        {"encoder": inner, "out": mxt.Linear(1), "loss": mxt.MeanSquaredLoss()}, inputs={"Input": mxt.Vector(3)}
+    )
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=2)
+    found = trainer.evaluate(
+        {"Input": np.ones((2, 3))}, outputs=["encoder.linear", "encoder.elementwise.Output"]
+    ).outputs
+    np.testing.assert_allclose(np.tanh(found["encoder.linear"]), found["encoder.elementwise.Output"], rtol=1e-5)
+
+
+def test_a_trainers_handles_can_be_evaluated(text_plan: mxt.Plan, rng: np.random.Generator) -> None:
+    trainer = mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=3)
+    batch = text_batch(rng)
+    trainer.update(batch)
+    handle = trainer.outputs["lstm.State"]
+    by_handle = trainer.evaluate({**batch, "lstm.State": handle}).losses
+    assert by_handle == trainer.evaluate({**batch, "lstm.State": handle.asnumpy()}).losses
+    assert by_handle != trainer.evaluate(batch).losses
+
+
+def test_check_gradients_finds_what_is_wrong_and_what_is_right(text_plan: mxt.Plan, rng: np.random.Generator) -> None:
+    report = mxt.check_gradients(text_plan, text_batch(rng), samples=5)
+    assert report.exact
+    assert [row["array"] for row in report.rows] == list(text_plan.parameters)
+    assert "everything agrees" in str(report)
+    reversing = mxt.NetChain(
+        [mxt.Linear(2), mxt.GradientScale(-1.0), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Vector(3)}
+    )
+    wrong = mxt.check_gradients(
+        mxt.compile_plan(reversing), {"Input": rng.normal(size=(2, 3)), "Target": np.zeros((2, 2))}
+    )
+    assert not wrong.exact
+    assert "DIFFERS" in str(wrong)
+    for arguments, text in (({"samples": 0}, "samples"), ({"tolerance": "x"}, "tolerance")):
+        with pytest.raises(mxt.ArgumentError, match=text):
+            mxt.check_gradients(text_plan, text_batch(rng), **arguments)
+    with pytest.raises(mxt.ArgumentError, match="takes a plan"):
+        mxt.check_gradients(text_plan.net, {})  # type: ignore[arg-type]  # a mistake
+    with pytest.raises(mxt.BatchError, match="missing"):
+        mxt.check_gradients(text_plan, {})
