@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, BatchError, unknown
+from ..errors import ArgumentError, BatchError, Error, StepError, unknown
 from ..executors.executor import Executor
 from ..executors.handles import Clock
 from ..executors.inputs import CheckedBatch, Limits, check_batch
@@ -113,11 +113,19 @@ class Evaluator:
         for begin in range(0, checked.rows, self._batch_size):
             piece = _rows(checked, begin, min(begin + self._batch_size, checked.rows))
             executor.queue_forward(piece)
+            self._collect(executor)
             yield (
                 piece.rows,
                 executor.lengths,
                 {name: array.asnumpy()[: piece.rows] for name, array in executor.raw_outputs().items()},
             )
+
+    def _collect(self, executor: Executor) -> None:
+        try:
+            executor.collect()
+        except StepError as error:
+            self._executors.clear()  # MXNet would tell of this failure again
+            raise Error(f"the evaluation failed on the device: {error.cause}") from error
 
     def _limits(self, heads: tuple[Head, ...]) -> Limits:
         plan = self._plan

@@ -203,7 +203,14 @@ class Trainer:
         sums.add(values, step.rows, step.lengths)
         self._finished = step.number, sums
 
-    def _retire_all(self) -> None:
+    def _collect(self) -> None:
+        """Wait for all queued steps.
+
+        MXNet tells of a failure once, and gives out stale numbers from then on; so it is asked for here, before any
+        number is read, and told again by every later call.
+        """
+        if self._failure is not None:
+            raise self._failure
         while self._pending:
             self._retire()
 
@@ -230,7 +237,7 @@ class Trainer:
             StepError: A step failed.
         """
         self._check_alive()
-        self._retire_all()
+        self._collect()
         if self._finished is None:
             raise Error("there is no loss yet: call update(batch) first")
         step, sums = self._finished
@@ -247,20 +254,20 @@ class Trainer:
         self._check_alive()
         if self._last is None:
             raise Error("there are no outputs yet: call update(batch) first")
-        return self._last.handles("step")
+        return self._last.handles("step", self._collect)
 
     @property
     def arrays(self) -> ArrayMapping:
         """Live handles on parameters and auxiliary arrays; reading one waits for what is queued."""
         self._check_alive()
-        return self.store.handles()
+        return self.store.handles(self._collect)
 
     @property
     def gradients(self) -> ArrayMapping:
         """Live handles on the gradients of the last step's weighted mean loss, by array, and of inputs asked for."""
         self._check_alive()
-        inputs = {} if self._last is None else self._last.input_gradient_handles()
-        return ArrayMapping({**self.store.gradient_handles(), **inputs}, "gradient", "the plan")
+        inputs = {} if self._last is None else self._last.input_gradient_handles(self._collect)
+        return ArrayMapping({**self.store.gradient_handles(self._collect), **inputs}, "gradient", "the plan")
 
     def net(self) -> NetGraph:
         """Return the net with its current arrays, as numpy copies; waits.
@@ -272,9 +279,12 @@ class Trainer:
             StepError: A step failed.
         """
         self._check_alive()
-        self._retire_all()
+        self._collect()
         if self._net is None or self._net[0] != self.store.version or self.store.exposed:
-            self._net = self.store.version, self.plan.net.with_arrays(self.store.values())
+            self._net = (
+                self.store.version,
+                self.plan.net.with_arrays({path: handle.asnumpy() for path, handle in self.arrays.items()}),
+            )
         return self._net[1]
 
     def evaluate(
@@ -300,7 +310,7 @@ class Trainer:
             array([3., 6., 9.], dtype=float32)
         """
         self._check_alive()
-        self._retire_all()
+        self._collect()
         return self._evaluator.run(batch, outputs)
 
     def stats(self) -> Stats:
@@ -318,9 +328,7 @@ class Trainer:
         if self._closed:
             return
         try:
-            if self._failure is not None:
-                raise self._failure
-            self._retire_all()
+            self._collect()
         finally:
             self._closed = True
             self._executors.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._mxnet import mx
 from ..arrays import ArraySpec, positive_int
-from ..errors import ArgumentError, BatchError, Error, unknown
+from ..errors import ArgumentError, BatchError, Error, StepError, unknown
 from ..mappings import FrozenMapping
 from ..plans.lowering import ROW_MASK, Head, check_lengths, lower, training_heads
 from ..plans.plan import Plan
@@ -116,12 +116,15 @@ class Executor:
         self._mask = (
             mx.nd.ones((self.batch_size,), ctx=store.context, dtype=plan.dtype) if self._lowered.masked else None
         )
-        self._bound = bind(self._lowered, self._arguments(), self._gradients(), store.context, self.bucket)
+        gradients = self._gradients()
+        self._bound = bind(self._lowered, self._arguments(), gradients, store.context, self.bucket)
+        self._has_gradients = bool(gradients)
         self._default_heads: dict[int, list[Any]] = {}
         self._twin: Executor | None = None
         self._rows = 0
         self._masked_rows = self.batch_size
         self._outputs: FrozenMapping[OutputHandle] | None = None
+        self._failure: StepError | None = None
         self._unused = mx.nd.zeros((1,), ctx=store.context, dtype=plan.dtype)
         self.limits = Limits.of(plan, self.batch_size, self.lengths, self.clock, self._ports)
 
@@ -231,7 +234,8 @@ class Executor:
 
     def queue_backward(self, heads: list[Any] | None = None) -> None:
         """Queue the backward pass with these head gradients, by default those of the weighted mean."""
-        self._bound.backward(heads if heads is not None else self._mean_heads())
+        if self._has_gradients:
+            self._bound.backward(heads if heads is not None else self._mean_heads())
 
     def _mean_heads(self) -> list[Any]:
         """Return the head gradients of the mean over the true rows; one that takes no gradient gets a dummy."""
@@ -282,20 +286,47 @@ class Executor:
 
     # What came out
 
+    def collect(self) -> None:
+        """Wait for the last pass.
+
+        MXNet tells of a failure once, and gives out stale numbers from then on; so it is asked for here, before any
+        number is read, and told again by every later read.
+
+        Raises:
+            StepError: The pass failed; the executor is of no more use.
+        """
+        if self._failure is None:
+            try:
+                for array in self._bound.outputs:
+                    array.wait_to_read()
+                if self._has_gradients and self.store.gradients.array is not None:
+                    self.store.gradients.array.wait_to_read()
+            except mx.MXNetError as error:
+                now = self.clock.now
+                self._failure = StepError(f"pass {now} failed on the device: {error}", now, error)
+        if self._failure is not None:
+            raise self._failure
+
     @property
     def outputs(self) -> FrozenMapping[OutputHandle]:
         """Handles on the outputs of the last pass; stale once the next pass has been queued."""
         if self._outputs is None:
             if self._rows == 0:
                 raise Error("there are no outputs yet: call forward(batch) first")
-            self._outputs = self.handles("pass")
+            self._outputs = self.handles("pass", self.collect)
         return self._outputs
 
-    def handles(self, kind: str) -> FrozenMapping[OutputHandle]:
-        """Return handles on the outputs of the last pass, which errors call by this kind and the clock's time."""
+    def handles(self, kind: str, collect: Callable[[], None]) -> FrozenMapping[OutputHandle]:
+        """Return handles on the outputs of the last pass.
+
+        Args:
+            kind: What errors call a pass.
+            collect: What waits for the pass, and raises if it failed.
+        """
+        now, clock = self.clock.now, self.clock
         found = {
             head.name: OutputHandle(
-                head.name, self.clock.now, (self._rows, *array.shape[1:]), self.lengths, array, self.clock, kind
+                head.name, now, (self._rows, *array.shape[1:]), self.lengths, array, clock, kind, collect
             )
             for head, array in zip(self._lowered.heads, self._bound.outputs)
         }
@@ -308,7 +339,7 @@ class Executor:
     @property
     def arrays(self) -> ArrayMapping:
         """Live handles on parameters and auxiliary arrays."""
-        return self.store.handles()
+        return self.store.handles(self.collect)
 
     @property
     def gradients(self) -> ArrayMapping:
@@ -319,12 +350,13 @@ class Executor:
         """
         if not self.training:
             raise Error("an executor made with training=False has no gradients")
-        return ArrayMapping({**self.store.gradient_handles(), **self.input_gradient_handles()}, "gradient", "the plan")
+        parameters = self.store.gradient_handles(self.collect)
+        return ArrayMapping({**parameters, **self.input_gradient_handles(self.collect)}, "gradient", "the plan")
 
-    def input_gradient_handles(self) -> dict[str, ArrayHandle]:
+    def input_gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
         """Return live handles on the gradients of inputs, ``(batch_size, *item)``."""
         return {
-            port: ArrayHandle(ArraySpec(port, array.shape, self.plan.dtype, None), array, None)
+            port: ArrayHandle(ArraySpec(port, array.shape, self.plan.dtype, None), array, collect)
             for port, array in self._input_gradients.items()
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from .._mxnet import mx
 from ..arrays import ArraySpec
 from ..errors import ArgumentError, StaleHandleError
 from ..mappings import FrozenMapping
-from ..plans.plan import PortSpec
 
 if TYPE_CHECKING:
     from .store import ParameterStore
@@ -31,12 +30,15 @@ class ArrayHandle:
         dtype: Its dtype, as numpy has it.
     """
 
-    def __init__(self, spec: ArraySpec, array: Any, store: ParameterStore | None) -> None:
-        """Take the NDArray, and the store whose arrays a write changes (None for gradients)."""
+    def __init__(
+        self, spec: ArraySpec, array: Any, collect: Callable[[], None], store: ParameterStore | None = None
+    ) -> None:
+        """Take the NDArray, what waits for its owner's work, and the store that a write changes, if any."""
         self.path = spec.path
         self.shape = spec.shape
         self.dtype = np.dtype(spec.dtype)
         self._array = array
+        self._collect = collect
         self._store = store
 
     @property
@@ -47,7 +49,12 @@ class ArrayHandle:
         return self._array
 
     def asnumpy(self) -> NDArray[Any]:
-        """Return a copy; waits for what is queued."""
+        """Return a copy; waits for what is queued.
+
+        Raises:
+            StepError: What is queued failed.
+        """
+        self._collect()
         copied: NDArray[Any] = self._array.asnumpy().reshape(self.shape)
         return copied
 
@@ -122,13 +129,7 @@ class OutputHandle:
     _array: Any
     _clock: Clock
     _kind: str
-
-    @classmethod
-    def of(
-        cls, spec: PortSpec, array: Any, rows: int, lengths: Mapping[str, int], clock: Clock, kind: str
-    ) -> OutputHandle:
-        """Return the handle on an output of the clock's current pass."""
-        return cls(spec.name, clock.now, spec.shape(rows, lengths), lengths, array, clock, kind)
+    _collect: Callable[[], None]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -157,12 +158,14 @@ class OutputHandle:
             )
 
     def asnumpy(self) -> NDArray[Any]:
-        """Return a copy of the true rows; waits.
+        """Return a copy of the true rows; waits for its pass.
 
         Raises:
             StaleHandleError: A later pass has been queued.
+            StepError: Its pass failed.
         """
         self.check_fresh()
+        self._collect()
         copied: NDArray[Any] = self._array.asnumpy()[: self.shape[0]]
         return copied
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from .._mxnet import mx
 from ..arrays import MOST_ELEMENTS, ArraySpec, as_arrays, as_context
 from ..errors import NetError, nearest
-from ..mappings import FrozenMapping
 from ..plans.initializers import initial_value
 from ..plans.plan import Plan
 from .handles import ArrayHandle, ArrayMapping
@@ -141,20 +140,16 @@ class ParameterStore:
         """Whether a live NDArray of a parameter was given out."""
         return self._exposed
 
-    def handles(self) -> ArrayMapping:
-        """Return live handles on parameters and auxiliary arrays."""
+    def handles(self, collect: Callable[[], None]) -> ArrayMapping:
+        """Return live handles on parameters and auxiliary arrays; `collect` waits for the work of their user."""
         specs = {**self.parameters.specs, **self.auxiliary.specs}
-        found = {path: ArrayHandle(spec, self.argument(path), self) for path, spec in specs.items()}
+        found = {path: ArrayHandle(spec, self.argument(path), collect, self) for path, spec in specs.items()}
         return ArrayMapping(found, "array", "the plan")
 
-    def gradient_handles(self) -> dict[str, ArrayHandle]:
+    def gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
         """Return live handles on the gradients of the parameters."""
         flat = self.gradients
-        return {path: ArrayHandle(spec, flat.view(path), None) for path, spec in flat.specs.items()}
-
-    def values(self) -> FrozenMapping[NDArray[Any]]:
-        """Return numpy copies of parameters and auxiliary arrays; waits."""
-        return FrozenMapping({path: handle.asnumpy() for path, handle in self.handles().items()}, "array", "the plan")
+        return {path: ArrayHandle(spec, flat.view(path), collect) for path, spec in flat.specs.items()}
 
 
 def _start_values(plan: Plan, arrays: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

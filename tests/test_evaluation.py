@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_same, text_batch, values_of
+from extra_layers import Cholesky
 from numpy.typing import NDArray
 
 import mxtrainer as mxt
@@ -129,6 +130,19 @@ def test_a_trainers_handles_can_be_evaluated(text_plan: mxt.Plan, rng: np.random
     by_handle = trainer.evaluate({**batch, "lstm.State": handle}).losses
     assert by_handle == trainer.evaluate({**batch, "lstm.State": handle.asnumpy()}).losses
     assert by_handle != trainer.evaluate(batch).losses
+
+
+def test_an_evaluation_that_fails_on_the_device_is_an_error_and_the_next_one_is_right() -> None:
+    net = mxt.NetChain([Cholesky(), mxt.Linear(1), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Array((2, 2))})
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=1)
+    good, bad = ({"Input": sign * np.eye(2)[None], "Target": [[1.0]]} for sign in (1, -1))
+    expected = trainer.evaluate(good).losses
+    for _ in range(2):
+        with pytest.raises(mxt.Error, match="evaluation failed on the device"):
+            trainer.evaluate(bad)
+    assert trainer.evaluate(good).losses == expected
+    trainer.update(good)
+    assert trainer.current_loss() == expected
 
 
 def test_check_gradients_finds_what_is_wrong_and_what_is_right(text_plan: mxt.Plan, rng: np.random.Generator) -> None:

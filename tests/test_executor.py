@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import assert_same, linear_batch, text_batch, values_of
+from extra_layers import Cholesky
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
@@ -19,6 +20,18 @@ def test_forward_and_backward_give_losses_and_gradients(linear_plan: mxt.Plan) -
     x, y = linear_batch().values()
     np.testing.assert_allclose(executor.outputs["Loss"].asnumpy(), (2 * x - y) ** 2, rtol=1e-5)
     assert executor.gradients["linear.Weights"][:] == pytest.approx(np.mean(2 * (2 * x - y) * x), rel=1e-5)
+
+
+def test_a_net_without_arrays_can_be_run_backwards_too() -> None:
+    net = mxt.NetChain([mxt.MeanSquaredLoss()], inputs={"Input": mxt.Scalar()})
+    for wanted in ([], ["Input"]):
+        executor = mxt.instantiate(mxt.compile_plan(net), 2, input_gradients=wanted)
+        executor.forward({"Input": [1.0, 2.0], "Target": [0.0, 0.0]})
+        executor.backward()
+        np.testing.assert_array_equal(executor.outputs["Loss"].asnumpy(), [1.0, 4.0])
+        assert {port: handle.asnumpy().tolist() for port, handle in executor.gradients.items()} == {
+            port: [1.0, 2.0] for port in wanted
+        }
 
 
 def test_gradients_are_overwritten_and_not_added(linear_plan: mxt.Plan) -> None:
@@ -136,6 +149,23 @@ def test_many_passes_in_a_row_each_see_their_own_batch(linear_plan: mxt.Plan) ->
         executor.forward({"Input": buffer, "Target": [0.0]})
         copies.append(executor.outputs["Loss"].copy())
     assert [float(copy.asnumpy()[0]) for copy in copies] == [number**2 for number in range(50)]
+
+
+def test_a_pass_that_fails_on_the_device_is_told_by_every_read() -> None:
+    net = mxt.NetChain(
+        [mxt.Linear((2, 2)), Cholesky(), mxt.Linear(1), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Vector(1)}
+    )
+    executor = mxt.instantiate(mxt.compile_plan(net), 1, arrays={"linear.Biases": [-1.0, 0.0, 0.0, -1.0]})
+    executor.forward({"Input": [[0.0]], "Target": [[0.0]]})
+    executor.backward()
+    for _ in range(2):
+        for read in (
+            executor.outputs["Loss"].asnumpy,
+            lambda: executor.gradients["linear.Weights"][:],
+            lambda: executor.arrays["linear.Weights"][:],
+        ):
+            with pytest.raises(mxt.StepError, match="pass 1 failed on the device"):
+                read()
 
 
 def test_memory_is_reported_by_part(text_plan: mxt.Plan) -> None:

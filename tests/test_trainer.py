@@ -496,8 +496,14 @@ def test_a_step_that_fails_on_the_device_is_named_by_every_later_call() -> None:
     trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=1)
     good = {"Input": np.eye(2)[None], "Target": [[1.0]]}
     trainer.update(good)
+    arrays, gradients = trainer.arrays, trainer.gradients
     trainer.update({**good, "Input": -np.eye(2)[None]})
+    output = trainer.outputs["Loss"]
     for call in (
+        output.asnumpy,
+        output.asnumpy,
+        lambda: arrays["linear.Weights"][:],
+        lambda: gradients["linear.Weights"][:],
         trainer.current_loss,
         trainer.current_loss,
         lambda: trainer.update(good),

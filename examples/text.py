@@ -1,0 +1,196 @@
+"""A character model with a state, trained on the English of Python's own documentation, and a sample of its writing.
+
+The text is cut into lanes, one a row, and the lanes into windows that come in order. What the LSTM knows at the end of a
+window, it knows at the beginning of the next: the handles of its final states are fed back as its first ones, without
+leaving the device. `make demo` runs this.
+
+    python examples/text.py [learning_curve.png]
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mxtrainer as mxt
+
+Batch = dict[str, NDArray[np.int32]]
+PROMPT = "The "
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes."""
+
+    rounds: int = 4
+    rows: int = 16  # lanes side by side
+    window: int = 32  # characters of a lane in one batch
+    embedding: int = 32
+    size: int = 128  # of the LSTM
+    learning_rates: tuple[float, ...] = (7e-3, 2e-3)
+    hold_out: float = 0.1  # the last part of the text, never trained on
+
+
+# The text
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text as numbers: each character is its place in the alphabet."""
+
+    alphabet: str
+    training: NDArray[np.int32]
+    hold_out: NDArray[np.int32]
+
+
+def read_text() -> str:
+    """Returns the language reference as Python's own help() has it."""
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def encode(text: str, alphabet: str) -> NDArray[np.int32]:
+    """Returns the number of each character."""
+    numbers = {character: number for number, character in enumerate(alphabet)}
+    return np.array([numbers[character] for character in text], np.int32)
+
+
+def make_corpus(text: str, hold_out: float) -> Corpus:
+    """Encodes a text, and sets its last part apart."""
+    alphabet = "".join(sorted(set(text)))
+    numbers = encode(text, alphabet)
+    cut = round(len(numbers) * (1 - hold_out))
+    return Corpus(alphabet, numbers[:cut], numbers[cut:])
+
+
+def make_batches(numbers: NDArray[np.int32], rows: int, window: int) -> list[Batch]:
+    """Cuts a text into as many lanes as rows, and these into windows: batch k holds window k of every lane."""
+    length = (len(numbers) - 1) // rows // window * window
+    lanes = numbers[: rows * length].reshape(rows, length)
+    following = numbers[1 : rows * length + 1].reshape(rows, length)  # each character's target is the next one
+    starts = range(0, length, window)
+    return [{"Input": lanes[:, k : k + window], "Target": following[:, k : k + window]} for k in starts]
+
+
+# The model
+
+
+def make_plan(letters: int, settings: Settings) -> mxt.Plan:
+    """Makes the plan: characters -> embedding -> LSTM -> scores of the next character, with the states as ports."""
+    lstm = mxt.LSTM(settings.size, initializers={"InputBiases": mxt.initializers.ForgetBias(1.0)})
+    net = mxt.NetChain(
+        [mxt.Embedding(settings.embedding), lstm, mxt.Linear(letters), mxt.CrossEntropyLoss("index")],
+        inputs={"Input": mxt.Sequence("t", mxt.Index(letters))},
+    )
+    return mxt.compile_plan(net.with_states())
+
+
+def make_trainer(plan: mxt.Plan, settings: Settings, learning_rate: float, arrays: Any = None) -> mxt.Trainer:
+    """Makes a trainer for windows of one length, and binds its executor."""
+    return mxt.Trainer(
+        plan, mxt.Adam(learning_rate), batch_size=settings.rows, lengths={"t": settings.window}, arrays=arrays
+    )
+
+
+def train_round(trainer: mxt.Trainer, batches: Iterable[Batch]) -> Iterator[float]:
+    """Trains once through the text; yields the bits per character of each batch."""
+    states: Mapping[str, Any] = {}  # states that are left out start at zeros: the beginning of every lane
+    coming = iter(batches)
+    batch = next(coming, None)
+    while batch is not None:
+        trainer.update({**batch, **states})  # queued; the device is at work from here on
+        states = {port: trainer.outputs[final] for port, final in trainer.plan.states.items()}
+        batch = next(coming, None)  # meanwhile the next batch is made ready
+        yield to_bits(trainer.current_loss())  # waits for this step
+
+
+def to_bits(losses: mxt.Losses) -> float:
+    """Returns the loss, which is in nats, in bits per character."""
+    return losses["Loss"] / math.log(2)
+
+
+def measure(trainer: mxt.Trainer, batches: list[Batch]) -> float:
+    """Returns the bits per character in test mode, with a state of its own carried through; nothing is trained."""
+    states: Mapping[str, Any] = {}
+    found = []
+    for batch in batches:
+        evaluation = trainer.evaluate({**batch, **states})
+        states = {port: evaluation.outputs[final] for port, final in trainer.plan.states.items()}
+        found.append(to_bits(evaluation.losses))
+    return float(np.mean(found))
+
+
+# Writing
+
+
+def make_writer(net: mxt.NetGraph, lengths: Mapping[str, int]) -> mxt.Executor:
+    """Takes what writes out of a trained net: scores and states, no loss and no target; for one text."""
+    states = [port for port in net.outputs if port != "Loss"]
+    part = net.take({"Output": "linear", **{port: port for port in states}})
+    plan = mxt.compile_plan(part, losses=dict.fromkeys(part.outputs, 0.0))
+    return mxt.instantiate(plan, batch_size=1, lengths=lengths, training=False, arrays=net)
+
+
+def read_on(writer: mxt.Executor, number: int, states: Mapping[str, Any]) -> tuple[NDArray[Any], Mapping[str, Any]]:
+    """Reads one character; returns the scores of the next one, and the states as they are then."""
+    writer.forward({"Input": [[number]], **states})
+    scores = writer.outputs["Output"].asnumpy()[0, -1]
+    return scores, {port: writer.outputs[port] for port in writer.plan.inputs if port != "Input"}
+
+
+def write(
+    net: mxt.NetGraph, alphabet: str, prompt: str = PROMPT, count: int = 600, temperature: float = 0.6, seed: int = 0
+) -> str:
+    """Lets a trained net write on after a prompt, one character at a time; the same seed gives the same text."""
+    writer = make_writer(net, {"t": 1})
+    generator = np.random.default_rng(seed)
+    states: Mapping[str, Any] = {}
+    scores = np.zeros(len(alphabet))
+    for number in encode(prompt, alphabet):
+        scores, states = read_on(writer, int(number), states)
+    written = []
+    for _ in range(count):
+        weights = np.exp((scores - scores.max()) / temperature, dtype=np.float64)
+        number = int(generator.choice(len(alphabet), p=weights / weights.sum()))
+        written.append(alphabet[number])
+        scores, states = read_on(writer, number, states)
+    return prompt + "".join(written)
+
+
+# The run
+
+
+def smoothed(values: Iterable[float], keep: float = 0.98) -> NDArray[np.float64]:
+    """Returns running means."""
+    means: list[float] = []
+    for value in values:
+        means.append(keep * means[-1] + (1 - keep) * value if means else value)
+    return np.array(means)
+
+
+def plot(curve: list[float], hold_out: list[tuple[int, float]], path: str) -> None:
+    """Draws the learning curve into a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    steps = np.arange(1, len(curve) + 1)
+    axes.plot(steps, curve, color="tab:blue", alpha=0.2, linewidth=0.8)
+    axes.plot(steps, smoothed(curve), color="tab:blue", label="training, and its running mean")
+    axes.plot(*zip(*hold_out), "o-", color="tab:orange", label="hold-out, after each round")
+    axes.set(xlabel="update", ylabel="bits per character", title="Learning to write documentation", ylim=(1, None))
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+
+
