@@ -1,0 +1,96 @@
+"""How long `update` keeps its caller, while the device is busy with a step of 50 ms or more.
+
+Run as ``python benchmarks/update_latency.py [steps]``. The rival is the plain loop over MXNet's own Executor, on the same
+graph and arrays: ``argument[:] = numpy; forward; backward; adam_update``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+import mxtrainer as mxt
+from mxtrainer._mxnet import mx
+from mxtrainer.plans.lowering import lower, training_heads
+
+VOCABULARY, SIZE, ROWS, STEPS = 10_000, 200, 20, 35
+
+
+def language_model() -> mxt.Plan:
+    """Two LSTM layers of 200 units and 10,000 words: batches of 20 x 35."""
+    net = mxt.NetChain(
+        [
+            mxt.Embedding(SIZE),
+            mxt.LSTM(SIZE),
+            mxt.LSTM(SIZE),
+            mxt.Linear(VOCABULARY),
+            mxt.CrossEntropyLoss("index"),
+        ],
+        inputs={"Input": mxt.Sequence("t", mxt.Index(VOCABULARY))},
+    )
+    return mxt.compile_plan(net)
+
+
+def plain_loop(plan: mxt.Plan) -> tuple[Callable[[Mapping[str, Any]], None], Callable[[], None]]:
+    """Return the step of a loop over MXNet's own executor, and what waits for it."""
+    store = mxt.instantiate(plan, ROWS, {"t": STEPS}).store
+    lowered = lower(plan, {"t": STEPS}, training_heads(plan), training=True)
+    inputs = {port: mx.nd.zeros((ROWS, STEPS), dtype="int32") for port in plan.inputs}
+    arguments = {name: inputs[port] for name, port in lowered.inputs.items()}
+    arguments.update({name: store.argument(*paths).copy() for name, paths in lowered.arrays.items()})
+    trained = list(lowered.arrays)
+    gradients = {name: mx.nd.zeros_like(arguments[name]) for name in trained}
+    states = {name: [mx.nd.zeros_like(arguments[name]) for _ in range(2)] for name in trained}
+    executor = lowered.symbol.bind(mx.cpu(), arguments, args_grad=gradients, grad_req={n: "write" for n in trained})
+    head = [mx.nd.full((ROWS,), 1.0 / ROWS)]
+
+    def step(batch: Mapping[str, Any]) -> None:
+        for port, array in batch.items():
+            inputs[port][:] = array
+        executor.forward(is_train=True)
+        executor.backward(head)
+        for name in trained:
+            mx.nd.adam_update(arguments[name], gradients[name], *states[name], out=arguments[name], lr=1e-3)
+
+    return step, mx.nd.waitall
+
+
+def measure(step: Callable[[Mapping[str, Any]], Any], wait: Callable[[], Any], count: int) -> tuple[list[float], float]:
+    """Return the seconds that each call took, and the seconds of a whole step.
+
+    One step is always unfinished while another is queued, so that the device is busy and no queue grows.
+    """
+    generator = np.random.default_rng(0)
+    words = generator.integers(0, VOCABULARY, (ROWS, STEPS + 1))
+    batch = {"Input": words[:, :-1], "Target": words[:, 1:]}
+    step(batch)
+    wait()
+    calls = []
+    begin = time.perf_counter()
+    for _ in range(count // 2):
+        for _ in range(2):
+            start = time.perf_counter()
+            step(batch)
+            calls.append(time.perf_counter() - start)
+        wait()
+    return calls, (time.perf_counter() - begin) / len(calls)
+
+
+def main(count: int = 60) -> None:
+    """Print a Markdown table."""
+    plan = language_model()
+    trainer = mxt.Trainer(plan, mxt.Adam(1e-3), batch_size=ROWS, lengths={"t": STEPS})
+    rivals = {"Trainer.update": (trainer.update, trainer.current_loss), "plain MXNet loop": plain_loop(plan)}
+    print("| | returns after, median (ms) | 99th percentile (ms) | a step takes (ms) |\n|---|---|---|---|")
+    for name, (step, wait) in rivals.items():
+        calls, whole = measure(step, wait, count)
+        middle, slow = (1e3 * np.percentile(calls, percent) for percent in (50, 99))
+        print(f"| {name} | {middle:.2f} | {slow:.2f} | {1e3 * whole:.0f} |")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
