@@ -7,12 +7,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._mxnet import mx
 from .errors import ArgumentError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeGuard
 
 REAL_DTYPES = ("float32", "float64")
 MOST_ELEMENTS = 2**31 - 1  # of one NDArray: MXNet is built with 32-bit sizes, and notices only when it runs
@@ -124,13 +127,18 @@ def _check_gpu(number: int) -> None:
         raise ArgumentError(f'device "gpu:{number}": this machine has {found} GPUs, counted from 0')
 
 
+def is_integer(value: object) -> TypeGuard[int]:
+    """Tell whether the value is an integer of Python or numpy; True and False are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def positive_int(value: object, what: str) -> int:
     """Return the value as an int of at least 1.
 
     Raises:
         ArgumentError: It is not one.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+    if not is_integer(value) or value < 1:
         raise ArgumentError(f"{what} must be a positive integer, got {value!r}")
     return int(value)
 

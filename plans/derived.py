@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NetError, nearest
 from .graph import Source, is_net
 from .layers.base import Layer
-from .layers.linear import Linear
 from .paths import Edges, source_of, split_name
-from .types import PortType, item_of
+from .types import PortType
 
 if TYPE_CHECKING:
     from .net import NetGraph
@@ -186,7 +184,5 @@ def _settled(layer: Layer, path: str, part: NetGraph, net: NetGraph) -> Layer:
         if inner == dict(layer.layers):
             return layer
         return layer.from_edges(inner, layer.edges(), _known(layer.inputs), layer.share)
-    found = net.types.nodes[path].outputs.get("Output")
-    if isinstance(layer, Linear) and part.types.nodes[path].outputs["Output"] is None and found is not None:
-        return replace(layer, size=item_of(found).shape)
-    return layer
+    known = None not in part.types.nodes[path].outputs.values()
+    return layer if known else layer.settled(net.types.nodes[path])

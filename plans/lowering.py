@@ -92,7 +92,8 @@ def lower(plan: Plan, lengths: Mapping[str, int], heads: tuple[Head, ...], train
         heads: What to compute; nothing else is in the graph.
         training: With dropout and the batch's own statistics, or without.
     """
-    return _Lowering(plan, lengths, training).run(heads)
+    with mx.name.NameManager():  # a count of its own, so that names do not depend on what was lowered before
+        return _Lowering(plan, lengths, training).run(heads)
 
 
 class _Lowering:

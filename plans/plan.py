@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._mxnet import mx
 from ..arrays import ArraySpec
 from ..errors import FileFormatError
 from ..mappings import FrozenMapping
@@ -208,8 +207,7 @@ class Plan:
         from .lowering import check_lengths, lower, training_heads  # above this file, as the import of compile
 
         checked = check_lengths(self, lengths or {})
-        with mx.name.NameManager():  # a count of its own, so that the names do not depend on what was lowered before
-            return str(lower(self, checked, training_heads(self), training).symbol.debug_str())
+        return str(lower(self, checked, training_heads(self), training).symbol.debug_str())
 
     def graph(self) -> str:
         """Return the plan as a graph in the DOT language, for graphviz.

@@ -532,6 +532,13 @@ def test_type_that_follows_need_not_be_given_to_be_the_same_net() -> None:
     assert one.to_json() == other.to_json()
 
 
+def test_share_may_be_given_in_any_order() -> None:
+    layers = {"a": mxt.Linear(3), "b": mxt.Linear(3), "c": mxt.Linear(3)}
+    one, other = (mxt.NetChain(layers, share=share) for share in ({"b": "a", "c": "a"}, {"c": "a", "b": "a"}))
+    assert one == other
+    assert one.to_json() == other.to_json()
+
+
 def test_arrays_are_copied_and_cannot_be_written() -> None:
     given = np.zeros(3)
     net = mxt.NetChain([mxt.Linear(3)]).with_arrays({"linear.Biases": given})

@@ -167,6 +167,10 @@ class Layer:
         """
         raise TypeError(f"{type(self).__name__} does not define deduce(ports)")
 
+    def settled(self, ports: Ports) -> Layer:
+        """Return the layer with its fields as these types have determined them, for a net without what did so."""
+        return self
+
     def needs(self, ports: Ports) -> str:
         """Say how a user can make the types known, for the error when they are not."""
         return "give the type of its input in inputs={...}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Union
 
 from ..._mxnet import mx
+from ...arrays import is_integer
 from ...errors import ArgumentError
 from ...values import value
 from ..initializers import Initializer, Xavier, Zeros
@@ -31,12 +32,13 @@ Extent = Union[int, tuple[int, ...]]
 def _extent(layer: object, field: str, least: int) -> Extent:
     found = getattr(layer, field)
     entries = tuple(found) if isinstance(found, (tuple, list)) else (found,)
-    if any(isinstance(entry, bool) or not isinstance(entry, int) or entry < least for entry in entries):
+    if not all(is_integer(entry) and entry >= least for entry in entries):
         sign = "positive" if least else "non-negative"
         raise ArgumentError(
             f"{type(layer).__name__}: {field} must be a {sign} integer, or a tuple of one an axis, got {found!r}"
         )
-    return entries if isinstance(found, (tuple, list)) else entries[0]
+    whole = tuple(int(entry) for entry in entries)
+    return whole if isinstance(found, (tuple, list)) else whole[0]
 
 
 def _per_axis(extent: Extent, axes: int) -> tuple[int, ...]:
@@ -233,7 +235,7 @@ class Pooling(Sliding):
         """Check the fields."""
         check_choice(self, "function", ("max", "mean"))
         for field, least in (("kernel", 1), ("stride", 1), ("padding", 0)):
-            if getattr(self, field) is not None:
+            if field != "stride" or self.stride is not None:
                 set_fields(self, **{field: _extent(self, field, least)})
         axes = max(len(found) for found in (self.kernel, self.padding, (0,)) if isinstance(found, tuple))
         if any(pad >= kernel for kernel, pad in zip(_per_axis(self.kernel, axes), _per_axis(self.padding, axes))):

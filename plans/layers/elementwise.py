@@ -6,7 +6,7 @@ import math
 from typing import Callable, ClassVar
 
 from ..._mxnet import mx
-from ...arrays import real_number, shape_of_ints
+from ...arrays import is_integer, real_number, shape_of_ints
 from ...errors import ArgumentError
 from ...values import value
 from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_item
@@ -157,7 +157,7 @@ class Dropout(ShapeKeeping):
     """In training, zeros with a probability, and the other elements divided by the rest; else the identity.
 
     Args:
-        probability: The probability of a zero, from 0 to below 1.
+        probability: The probability of a zero, 0 or from 1e-6 to 1 - 1e-6: MXNet draws it in float32.
 
     Raises:
         ArgumentError: The probability is outside of its range.
@@ -174,8 +174,8 @@ class Dropout(ShapeKeeping):
     def __post_init__(self) -> None:
         """Check the probability."""
         set_fields(self, probability=real_number(self.probability, "Dropout: probability"))
-        if not 0.0 <= self.probability < 1.0:
-            raise ArgumentError(f"Dropout: probability must be from 0 to below 1, got {self.probability}")
+        if self.probability and not 1e-6 <= self.probability <= 1 - 1e-6:
+            raise ArgumentError(f"Dropout: probability must be 0, or from 1e-6 to 1 - 1e-6, got {self.probability}")
 
     @property
     def random(self) -> bool:  # type: ignore[override]  # a class attribute of other layers
@@ -313,8 +313,9 @@ class Catenate(JoiningLayer):
 
     def __post_init__(self) -> None:
         """Check the axis."""
-        if isinstance(self.axis, bool) or not isinstance(self.axis, int):
+        if not is_integer(self.axis):
             raise ArgumentError(f"Catenate: axis must be an integer, got {self.axis!r}")
+        set_fields(self, axis=int(self.axis))
 
     def deduce(self, ports: Ports) -> None:
         """Add the extents of the axis once all inputs are known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..._mxnet import mx
 from ...arrays import shape_of_ints
@@ -70,8 +71,12 @@ class Linear(ItemLayer):
     def needs(self, ports: Ports) -> str:
         """Say which of size and input is missing."""
         if ports.inputs["Input"] is not None:
-            return "its output is not determined by what follows: give its size, as in Linear(10)"
+            return "give its size, as in Linear(10)"
         return "give the type of its input in inputs={...}"
+
+    def settled(self, ports: Ports) -> Linear:
+        """Return the layer with the size that was inferred."""
+        return replace(self, size=ports.output_item().shape) if ports.outputs["Output"] is not None else self
 
     def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return the weights and the biases."""

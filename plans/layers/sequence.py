@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..._mxnet import mx
+from ...arrays import is_integer
 from ...errors import ArgumentError
 from ...values import value
 from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_item
@@ -98,9 +99,9 @@ class Aggregate(ItemLayer):
         if self.axes is None:
             return
         axes = tuple(self.axes) if isinstance(self.axes, (tuple, list)) else (self.axes,)
-        if not axes or any(isinstance(axis, bool) or not isinstance(axis, int) for axis in axes):
+        if not axes or not all(is_integer(axis) for axis in axes):
             raise ArgumentError(f"Aggregate: axes must be integers such as (1, 2), got {self.axes!r}")
-        set_fields(self, axes=axes)
+        set_fields(self, axes=tuple(int(axis) for axis in axes))
 
     def deduce(self, ports: Ports) -> None:
         """Drop the steps, or the axes."""
