@@ -40,7 +40,7 @@ class Adam:
         learning_rate: The step size.
         beta1: How much of the mean stays at each step.
         beta2: How much of the mean square stays at each step.
-        epsilon: Added to the root.
+        epsilon: Added to the root, at least 1e-30.
 
     Raises:
         ArgumentError: A number is outside of its range.
@@ -62,7 +62,7 @@ class Adam:
         _check(self, "learning_rate", least=0.0)
         _check(self, "beta1", least=0.0, below=1.0)
         _check(self, "beta2", least=0.0, below=1.0)
-        _check(self, "epsilon", above=0.0)
+        _check(self, "epsilon", least=1e-30)  # its product with the root is still a float32
 
     def start(self, parameters: Any) -> tuple[Any, ...]:
         """Return the means of gradient and square, both zeros."""
@@ -78,7 +78,7 @@ class Adam:
             mean,
             square,
             out=parameters,
-            lr=self.learning_rate * root / (1.0 - self.beta1**update),
+            lr=real_number(self.learning_rate * root / (1.0 - self.beta1**update), "Adam: learning_rate"),
             beta1=self.beta1,
             beta2=self.beta2,
             epsilon=self.epsilon * root,
@@ -129,8 +129,9 @@ def _check(optimizer: Any, field: str, **limits: float) -> None:
     """Check that a field is a number within its limits."""
     what = f"{type(optimizer).__name__}: {field}"
     found = real_number(getattr(optimizer, field), what)
-    holds = {"least": operator.ge, "below": operator.lt, "above": operator.gt}
-    words = {"least": "at least", "below": "below", "above": "above"}
+    object.__setattr__(optimizer, field, found)
+    holds = {"least": operator.ge, "below": operator.lt}
+    words = {"least": "at least", "below": "below"}
     if not all(holds[kind](found, limit) for kind, limit in limits.items()):
         expected = " and ".join(f"{words[kind]} {limit:g}" for kind, limit in limits.items())
         raise ArgumentError(f"{what} must be {expected}, got {found:g}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 REAL_DTYPES = ("float32", "float64")
 MOST_ELEMENTS = 2**31 - 1  # of one NDArray: MXNet is built with 32-bit sizes, and notices only when it runs
+LARGEST, SMALLEST = (float(bound) for bound in (np.finfo(np.float32).max, np.finfo(np.float32).tiny))
 TRANSFER_DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64")
 
 
@@ -144,18 +145,21 @@ def positive_int(value: object, what: str) -> int:
 
 
 def real_number(value: object, what: str) -> float:
-    """Return the value as a finite float.
+    """Return the value as a float that MXNet can take: its operators read numbers in float32.
+
+    One that is smaller than every float32 becomes 0.
 
     Raises:
-        ArgumentError: It is not a number, or not finite.
+        ArgumentError: It is not a number, not finite, or larger than every float32.
     """
     number = math.nan
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):  # an int beyond all floats
             number = float(value)
-    if not math.isfinite(number):
-        raise ArgumentError(f"{what} must be a finite number, got {value!r}")
-    return number
+    if not abs(number) <= LARGEST:  # NaN, too
+        large = ", which is too large for float32" if math.isfinite(number) else ""
+        raise ArgumentError(f"{what} must be a finite number, got {value!r}{large}")
+    return number if abs(number) >= SMALLEST else 0.0
 
 
 def shape_of_ints(value: object, what: str) -> tuple[int, ...]:

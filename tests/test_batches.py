@@ -260,6 +260,17 @@ def test_an_optimizers_numbers_are_checked(make: Any, text: str) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    "optimizer", [mxt.Adam(1e-37, beta2=1 - 1e-12, epsilon=1e-30), mxt.Adam(1e-300), mxt.SGD(1e-40, 0.5)]
+)
+def test_numbers_that_float32_does_not_have_are_no_trouble(linear_plan: mxt.Plan, optimizer: Any) -> None:
+    trainer = mxt.Trainer(linear_plan, optimizer, batch_size=4)
+    before = values_of(trainer.arrays)
+    trainer.update(linear_batch())
+    trainer.update({port: np.zeros(4) for port in ("Input", "Target")})
+    assert_same(values_of(trainer.arrays), before)
+
+
 def test_reductions_are_checked(linear_plan: mxt.Plan) -> None:
     trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     trainer.update(linear_batch())

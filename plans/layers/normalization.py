@@ -127,7 +127,7 @@ def _per_channel(symbol: Symbol) -> Symbol:
 def _epsilon(number: object, name: str) -> float:
     epsilon = real_number(number, f"{name}: epsilon")
     if epsilon <= 0.0:
-        raise ArgumentError(f"{name}: epsilon must be positive, got {epsilon}")
+        raise ArgumentError(f"{name}: epsilon must be positive, got {number!r}")
     return epsilon
 
 
