@@ -1,7 +1,7 @@
 """How long `update` keeps its caller, while the device is busy with a step of 50 ms or more.
 
-Run as ``python benchmarks/update_latency.py [steps]``. The rival is the plain loop over MXNet's own Executor, on the same
-graph and arrays: ``argument[:] = numpy; forward; backward; adam_update``.
+Run as ``python benchmarks/update_latency.py [steps]``. The rival is the plain loop over MXNet's own Executor, on the
+same graph and arrays: ``argument[:] = numpy; forward; backward; adam_update``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def plain_loop(plan: mxt.Plan) -> tuple[Callable[[Mapping[str, Any]], None], Cal
     trained = list(lowered.arrays)
     gradients = {name: mx.nd.zeros_like(arguments[name]) for name in trained}
     states = {name: [mx.nd.zeros_like(arguments[name]) for _ in range(2)] for name in trained}
-    executor = lowered.symbol.bind(mx.cpu(), arguments, args_grad=gradients, grad_req={n: "write" for n in trained})
+    executor = lowered.symbol.bind(mx.cpu(), arguments, args_grad=gradients, grad_req=dict.fromkeys(trained, "write"))
     head = [mx.nd.full((ROWS,), 1.0 / ROWS)]
 
     def step(batch: Mapping[str, Any]) -> None:

@@ -38,9 +38,7 @@ class Settings:
 def make_plan(settings: Settings) -> mxt.Plan:
     """Makes the plan: increments -> LSTM -> level, with the LSTM's states as ports in and out."""
     lstm = mxt.LSTM(settings.size, initializers={"InputBiases": mxt.initializers.ForgetBias(1.0)})
-    net = mxt.NetChain(
-        [lstm, mxt.Linear(()), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Scalar())}
-    )
+    net = mxt.NetChain([lstm, mxt.Linear(()), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Scalar())})
     return mxt.compile_plan(net.with_states())
 
 

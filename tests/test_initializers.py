@@ -192,7 +192,9 @@ def test_forget_bias_is_for_the_biases_of_an_lstm(shape: tuple[int, ...]) -> Non
 # Values
 
 
-@pytest.mark.parametrize("found", [None, "0.1", True, float("nan"), float("inf"), pytest.param(10**400, id="huge"), [0.1]])
+@pytest.mark.parametrize(
+    "found", [None, "0.1", True, float("nan"), float("inf"), pytest.param(10**400, id="huge"), [0.1]]
+)
 @pytest.mark.parametrize(
     ("kind", "field"),
     [

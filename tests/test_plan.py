@@ -615,7 +615,9 @@ def test_losses_that_name_no_output_are_refused(losses: Any, text: str) -> None:
     assert text in str(raised.value)
 
 
-@pytest.mark.parametrize("weight", [None, "1", True, float("nan"), float("inf"), pytest.param(10**400, id="huge"), [1.0]])
+@pytest.mark.parametrize(
+    "weight", [None, "1", True, float("nan"), float("inf"), pytest.param(10**400, id="huge"), [1.0]]
+)
 def test_weight_that_is_no_number_is_refused(weight: Any) -> None:
     with pytest.raises(mxt.ArgumentError, match='losses: the weight of "Loss" must be a finite number'):
         chain_plan(mxt.Linear(2), mxt.MeanSquaredLoss(), losses={"Loss": weight})

@@ -272,7 +272,18 @@ def test_numbers_become_pythons() -> None:
 
 
 @pytest.mark.parametrize(
-    "found", [None, "1", True, float("nan"), -float("inf"), pytest.param(10**400, id="huge"), 1j, np.bool_(True), np.float32("nan")]
+    "found",
+    [
+        None,
+        "1",
+        True,
+        float("nan"),
+        -float("inf"),
+        pytest.param(10**400, id="huge"),
+        1j,
+        np.bool_(True),
+        np.float32("nan"),
+    ],
 )
 def test_real_number_is_checked(found: Any) -> None:
     with pytest.raises(mxt.ArgumentError, match="rate must be a finite number, got"):
