@@ -8,8 +8,7 @@ Error
 ├── UnknownNameError   no such port, array, layer or bucket     (also a KeyError)
 ├── StepError          an earlier step failed on the device
 ├── StaleHandleError   an output was overwritten by a later step
-├── FileFormatError    a file or a JSON text is not what it should be
-└── MissingExtraError  an optional package is not installed     (also an ImportError)
+└── FileFormatError    a file or a JSON text is not what it should be
 ```
 """
 
@@ -53,7 +52,6 @@ class StepError(Error):
     """
 
     def __init__(self, message: str, step: int, cause: BaseException | None = None) -> None:
-        """Keep the step and the cause beside the message."""
         super().__init__(message)
         self.step = step
         self.cause = cause
@@ -69,10 +67,6 @@ class StaleHandleError(Error):
 
 class FileFormatError(Error):
     """A file or a JSON text is truncated, foreign, damaged, or of a newer version."""
-
-
-class MissingExtraError(Error, ImportError):
-    """An optional package is missing; names the extra that installs it."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

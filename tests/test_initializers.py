@@ -17,6 +17,8 @@ from mxtrainer import initializers
 from mxtrainer.arrays import ArraySpec
 from mxtrainer.plans.initializers import Initializer, fans, initial_value
 
+HUGE = pytest.param(10**400, id="huge")
+
 RANDOM: list[Initializer] = [
     initializers.Normal(0.5),
     initializers.Uniform(0.5),
@@ -192,9 +194,7 @@ def test_forget_bias_is_for_the_biases_of_an_lstm(shape: tuple[int, ...]) -> Non
 # Values
 
 
-@pytest.mark.parametrize(
-    "found", [None, "0.1", True, float("nan"), float("inf"), pytest.param(10**400, id="huge"), [0.1]]
-)
+@pytest.mark.parametrize("found", [None, "0.1", True, float("nan"), float("inf"), HUGE, [0.1]])
 @pytest.mark.parametrize(
     ("kind", "field"),
     [

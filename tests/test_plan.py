@@ -23,6 +23,8 @@ from mxtrainer.arrays import ArraySpec
 from mxtrainer.plans.layers.base import Layer
 from mxtrainer.plans.plan import LossSpec, PortSpec
 
+HUGE = pytest.param(10**400, id="huge")
+
 TOKENS = mxt.Sequence("t", mxt.Index(11))
 PLANNED = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
@@ -615,9 +617,7 @@ def test_losses_that_name_no_output_are_refused(losses: Any, text: str) -> None:
     assert text in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "weight", [None, "1", True, float("nan"), float("inf"), pytest.param(10**400, id="huge"), [1.0]]
-)
+@pytest.mark.parametrize("weight", [None, "1", True, float("nan"), float("inf"), HUGE, [1.0]])
 def test_weight_that_is_no_number_is_refused(weight: Any) -> None:
     with pytest.raises(mxt.ArgumentError, match='losses: the weight of "Loss" must be a finite number'):
         chain_plan(mxt.Linear(2), mxt.MeanSquaredLoss(), losses={"Loss": weight})

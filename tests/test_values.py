@@ -17,6 +17,8 @@ from mxtrainer.errors import MissingExtraError, nearest, unknown
 from mxtrainer.mappings import FrozenMapping
 from mxtrainer.values import canonical_json, from_data, open_json, parse_json, register, to_data, value
 
+HUGE = pytest.param(10**400, id="huge")
+
 
 @value
 class Point:
@@ -279,7 +281,7 @@ def test_numbers_become_pythons() -> None:
         True,
         float("nan"),
         -float("inf"),
-        pytest.param(10**400, id="huge"),
+        HUGE,
         1j,
         np.bool_(True),
         np.float32("nan"),
