@@ -13,7 +13,7 @@ import pytest
 
 import mxtrainer as mxt
 from mxtrainer.arrays import ArraySpec, as_arrays, as_context, check_dtype, positive_int, real_number, shape_of_ints
-from mxtrainer.errors import MissingExtraError, nearest, unknown
+from mxtrainer.errors import nearest, unknown
 from mxtrainer.mappings import FrozenMapping
 from mxtrainer.values import canonical_json, from_data, open_json, parse_json, register, to_data, value
 
@@ -204,7 +204,6 @@ def test_every_error_is_an_error_of_this_package() -> None:
 def test_errors_are_also_what_python_calls_them() -> None:
     assert issubclass(mxt.ArgumentError, ValueError)
     assert issubclass(mxt.BatchError, mxt.ArgumentError)
-    assert issubclass(MissingExtraError, ImportError)
 
 
 def test_every_error_is_in_the_tree_of_the_errors_file() -> None:
