@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .._mxnet import mx
 from ..arrays import real_number
 from ..errors import ArgumentError
-from ..values import value
+from ..values import Value, register
 
 
 class Optimizer(Protocol):
@@ -29,8 +30,9 @@ class Optimizer(Protocol):
         """Queue the update of parameters ``(elements,)`` and state in place; the first update is number 1."""
 
 
-@value
-class Adam:
+@register
+@dataclass(frozen=True, repr=False)
+class Adam(Value):
     """Adam: steps by the mean of the gradient over the root of the mean of its square, both corrected for their start.
 
     ``m = beta1 m + (1 - beta1) g``, ``v = beta2 v + (1 - beta2) g**2``,
@@ -85,8 +87,9 @@ class Adam:
         )
 
 
-@value
-class SGD:
+@register
+@dataclass(frozen=True, repr=False)
+class SGD(Value):
     """Stochastic gradient descent, with momentum: ``m = momentum * m - learning_rate * g``, ``w += m``.
 
     Args:

@@ -5,19 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .errors import ArgumentError, Error, FileFormatError, nearest
 from .mappings import FrozenMapping
-
-if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
-else:
-
-    def dataclass_transform(**_options: Any) -> Any:
-        """Do nothing: it is for type checkers, and part of Python only since 3.11."""
-        return lambda decorator: decorator
-
 
 T = TypeVar("T")
 #: What building from a file can raise where the file is wrong.
@@ -25,13 +16,17 @@ UNREADABLE = (Error, ArithmeticError, AttributeError, LookupError, RecursionErro
 _REGISTRY: dict[str, type[Any]] = {}
 
 
-@dataclass_transform(frozen_default=True)
-def value(cls: type[T]) -> type[T]:
-    """Make a class a frozen dataclass whose instances can be written as JSON and read back (a decorator)."""
-    frozen = dataclasses.dataclass(frozen=True, repr=False)(cls)
-    if "__repr__" not in vars(cls):
-        frozen.__repr__ = _repr  # type: ignore[method-assign]  # shows what a user would write
-    return register(frozen)
+class Value:
+    """The base of frozen dataclasses that show as what a user would write; `register` lets files hold them."""
+
+    def __repr__(self) -> str:
+        """Show the constructor with the fields that differ from their defaults."""
+        first = _fields(self)[:1]
+        shown = []
+        for field, found in _changed(self):
+            positional = field in first or _default(field) is dataclasses.MISSING
+            shown.append(repr(found) if positional else f"{field.name}={found!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def register(cls: type[T]) -> type[T]:
@@ -56,23 +51,18 @@ def _package(cls: type[Any]) -> str:
 
 def _changed(self: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
     """List the fields that differ from their defaults."""
-    pairs = [(field, getattr(self, field.name)) for field in dataclasses.fields(self)]
+    pairs = [(field, getattr(self, field.name)) for field in _fields(self)]
     return [(field, found) for field, found in pairs if found != _default(field)]
+
+
+def _fields(self: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
-
-
-def _repr(self: Any) -> str:
-    first = dataclasses.fields(self)[:1]
-    shown = []
-    for field, found in _changed(self):
-        positional = field in first or _default(field) is dataclasses.MISSING
-        shown.append(repr(found) if positional else f"{field.name}={found!r}")
-    return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def to_data(item: Any) -> Any:
@@ -125,8 +115,8 @@ def canonical_json(data: Any) -> str:
         return json.dumps(data, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ArgumentError(
-            f"this cannot be written as JSON: {error}. A layer of your own must be decorated with "
-            f"mxtrainer.values.value, and its fields be plain values"
+            f"this cannot be written as JSON: {error}. A layer of your own must be a frozen dataclass "
+            f"with mxtrainer.values.register, and its fields be plain values"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 
 from ..arrays import ArraySpec, real_number
 from ..errors import ArgumentError
-from ..values import value
+from ..values import Value, register
 
 
-class Initializer:
+class Initializer(Value):
     """The base of all initializers: a value object that draws an array."""
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -44,7 +45,8 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return inputs * kernel, outputs * kernel
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Zeros(Initializer):
     """All zeros; the default of biases."""
 
@@ -53,7 +55,8 @@ class Zeros(Initializer):
         return np.zeros(shape)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Ones(Initializer):
     """All ones; the default of scalings."""
 
@@ -62,7 +65,8 @@ class Ones(Initializer):
         return np.ones(shape)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Constant(Initializer):
     """All the same number.
 
@@ -81,7 +85,8 @@ class Constant(Initializer):
         return np.full(shape, self.number)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Normal(Initializer):
     """A normal distribution around 0.
 
@@ -100,7 +105,8 @@ class Normal(Initializer):
         return generator.normal(0.0, self.deviation, shape)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Uniform(Initializer):
     """A uniform distribution over ``[-limit, limit)``.
 
@@ -119,7 +125,8 @@ class Uniform(Initializer):
         return generator.uniform(-self.limit, self.limit, shape)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Xavier(Initializer):
     """Uniform over ``±gain * sqrt(6 / (inputs + outputs))``; the default of weights.
 
@@ -141,7 +148,8 @@ class Xavier(Initializer):
         return generator.uniform(-limit, limit, shape)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Kaiming(Initializer):
     """Normal with deviation ``gain * sqrt(2 / inputs)``, for weights before a rectifier.
 
@@ -162,7 +170,8 @@ class Kaiming(Initializer):
         return generator.normal(0.0, self.gain * np.sqrt(2.0 / fans(shape)[0]), shape)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Orthogonal(Initializer):
     """Orthogonal rows or columns, in square blocks where the rows are a multiple of the columns (gates).
 
@@ -188,7 +197,8 @@ class Orthogonal(Initializer):
         return self.gain * np.concatenate(drawn).reshape(shape)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class ForgetBias(Initializer):
     """Zeros, with a constant in the forget gate of an LSTM's biases (gates i, f, g, o).
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 from ..arrays import check_transfer_dtype, positive_int, shape_of_ints
 from ..errors import ArgumentError
-from ..values import value
+from ..values import Value, register
 
 
-@value
-class Array:
+@register
+@dataclass(frozen=True, repr=False)
+class Array(Value):
     """A real array of fixed shape per example: ``(batch, *shape)``.
 
     Args:
@@ -68,8 +69,9 @@ def Vector(size: int, dtype: str | None = None) -> Array:  # noqa: N802 - reads 
     return Array((positive_int(size, "Vector: size"),), dtype)
 
 
-@value
-class Index:
+@register
+@dataclass(frozen=True, repr=False)
+class Index(Value):
     """A class or token number per example, from 0 to ``count - 1``: ``(batch,)`` of integers, int32 on the device.
 
     Args:
@@ -105,8 +107,9 @@ class Index:
 Item = Union[Array, Index]
 
 
-@value
-class Sequence:
+@register
+@dataclass(frozen=True, repr=False)
+class Sequence(Value):
     """A sequence of items per example: ``(batch, length, *item)``.
 
     Args:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
 from mxtrainer.plans.layers.base import Node, Ports, Symbol
 from mxtrainer.plans.layers.elementwise import ShapeKeeping
-from mxtrainer.values import value
+from mxtrainer.values import register
 
 OPEN = threading.Event()
 PATIENCE = 20.0  # seconds after which a closed gate opens, so that a broken test ends
@@ -41,7 +42,8 @@ class _GateProperty(mx.operator.CustomOpProp):  # type: ignore[misc]  # mxnet ha
         return _GateOp()
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Gate(ShapeKeeping):
     """The identity, once `OPEN` is set."""
 
@@ -49,7 +51,8 @@ class Gate(ShapeKeeping):
         return mx.sym.Custom(symbol, op_type="mxtrainer_test_gate")
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Cholesky(ShapeKeeping):
     """A Cholesky factor, which fails on the device where the matrix is not positive definite."""
 

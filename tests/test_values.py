@@ -15,13 +15,14 @@ import mxtrainer as mxt
 from mxtrainer.arrays import ArraySpec, as_arrays, as_context, check_dtype, positive_int, real_number, shape_of_ints
 from mxtrainer.errors import nearest, unknown
 from mxtrainer.mappings import FrozenMapping
-from mxtrainer.values import canonical_json, from_data, open_json, parse_json, register, to_data, value
+from mxtrainer.values import Value, canonical_json, from_data, open_json, parse_json, register, to_data
 
 HUGE = pytest.param(10**400, id="huge")
 
 
-@value
-class Point:
+@register
+@dataclasses.dataclass(frozen=True, repr=False)
+class Point(Value):
     x: int
     y: int = 0
     names: Mapping[str, int] = FrozenMapping()
@@ -111,7 +112,7 @@ def test_layer_that_is_no_value_is_refused_with_the_decorator() -> None:
             pass
 
     net = mxt.NetChain([Mine()])
-    with pytest.raises(mxt.ArgumentError, match=r"must be decorated with mxtrainer.values.value"):
+    with pytest.raises(mxt.ArgumentError, match=r"must be a frozen dataclass with mxtrainer.values.register"):
         net.to_json()
 
 

@@ -10,6 +10,7 @@ from ..._mxnet import mx
 from ...arrays import positive_int
 from ...errors import ArgumentError, nearest
 from ...mappings import FrozenMapping
+from ...values import Value
 from ..initializers import Initializer
 from ..types import Array, Index, Item, PortType, Sequence, item_if_known, item_of, length_of, with_item
 
@@ -137,11 +138,12 @@ class Node:
         return mx.sym.reshape(symbol, shape=(-4, -1, self.steps(port), -2)) if isinstance(port, Sequence) else symbol
 
 
-class Layer:
+class Layer(Value):
     """The base of all layers, which are frozen value objects.
 
-    A subclass says its ports, deduces types, declares arrays, and lowers itself to MXNet operators. To write one
-    of your own, decorate it with `mxtrainer.values.value` and derive it from `ItemLayer` where it works step by step.
+    A subclass says its ports, deduces types, declares arrays, and lowers itself to MXNet operators. To write one of
+    your own, make it a frozen dataclass with `mxtrainer.values.register`; derive it from `ItemLayer` where it works
+    step by step.
     """
 
     #: Ports that are an input and an output at once; unconnected, they start at zeros.

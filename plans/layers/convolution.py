@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Union
 
 from ..._mxnet import mx
 from ...arrays import is_integer
 from ...errors import ArgumentError
-from ...values import value
+from ...values import register
 from ..initializers import Initializer, Xavier, Zeros
 from ..types import Array, Item, PortType, Sequence, item_of, with_item
 from .base import (
@@ -134,7 +135,8 @@ def _slid(extent: int, kernel: int, stride: int, pad: int, dilation: int) -> int
     return (extent + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Convolution(Sliding):
     """Cross-correlation with learned kernels: over the space of ``(channels, *space)``, or along a Sequence of Vectors.
 
@@ -204,7 +206,8 @@ class Convolution(Sliding):
         )
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Pooling(Sliding):
     """The maximum or the mean under a window: over the space of ``(channels, *space)``, or along a Sequence of Vectors.
 

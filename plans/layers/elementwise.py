@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Callable, ClassVar
 
 from ..._mxnet import mx
 from ...arrays import is_integer, real_number, shape_of_ints
 from ...errors import ArgumentError
-from ...values import value
+from ...values import register
 from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_item
 from .base import (
     ItemLayer,
@@ -98,7 +99,8 @@ class ShapeKeeping(ItemLayer):
         return item, item
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Elementwise(ShapeKeeping):
     """One function of every element.
 
@@ -126,7 +128,8 @@ class Elementwise(ShapeKeeping):
         return (EXACT if exact else FUNCTIONS)[self.function](symbol)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class GradientScale(ShapeKeeping):
     """The identity, whose gradient is multiplied by a number; -1 reverses it.
 
@@ -152,7 +155,8 @@ class GradientScale(ShapeKeeping):
         return mx.sym.contrib.gradientmultiplier(symbol, scalar=self.scale)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Dropout(ShapeKeeping):
     """In training, zeros with a probability, and the other elements divided by the rest; else the identity.
 
@@ -187,7 +191,8 @@ class Dropout(ShapeKeeping):
         return mx.sym.Dropout(symbol, p=self.probability) if node.training and self.random else symbol
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Reshape(ItemLayer):
     """Another shape for the item's elements, in C order.
 
@@ -220,7 +225,8 @@ class Reshape(ItemLayer):
         return mx.sym.reshape(symbol, shape=(-1, *self.shape))
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Flatten(ItemLayer):
     """The item's elements as one vector, in C order.
 
@@ -249,7 +255,8 @@ class JoiningLayer(Layer):
         return tuple(str(number + 1) for number in range(max(connected, self.least)))
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Threading(JoiningLayer):
     """One function over the elements of several inputs of one type.
 
@@ -294,7 +301,8 @@ class Threading(JoiningLayer):
         return {"Output": first}
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Catenate(JoiningLayer):
     """Several inputs joined along one axis of the item.
 

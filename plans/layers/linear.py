@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..._mxnet import mx
 from ...arrays import shape_of_ints
 from ...errors import ArgumentError
-from ...values import value
+from ...values import register
 from ..initializers import Initializer, Xavier, Zeros
 from ..types import Array, Index, Item
 from .base import (
@@ -28,7 +28,8 @@ from .base import (
 )
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Linear(ItemLayer):
     """``W x + b`` of the flattened item; a scalar counts as one number.
 
@@ -98,7 +99,8 @@ class Linear(ItemLayer):
         return lowered if len(target.shape) == 1 else mx.sym.reshape(lowered, shape=(-1, *target.shape))
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Embedding(ItemLayer):
     """A vector for each index: row ``x`` of the weights.
 

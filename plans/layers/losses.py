@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from ..._mxnet import mx
 from ...arrays import real_number
 from ...errors import ArgumentError, NetError
-from ...values import value
+from ...values import register
 from ..types import Array, Index, Item, Sequence, item_if_known, with_item
 from .base import Layer, MismatchError, Node, Ports, Symbol, check_choice, flatten, real, set_fields, vector
 from .normalization import Softmax
@@ -79,7 +80,8 @@ def _mean_of_elements(symbol: Symbol, item: Item) -> Symbol:
     return mx.sym.mean(flatten(symbol, item), axis=1)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class MeanSquaredLoss(Loss):
     """The mean over the item's elements of ``(input - target)**2``.
 
@@ -105,7 +107,8 @@ class MeanSquaredLoss(Loss):
         return _mean_of_elements(mx.sym.square(source - target), node.ports.input_item())
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class MeanAbsoluteLoss(Loss):
     """The mean over the item's elements of ``|input - target|``; its gradient at 0 is 0.
 
@@ -131,7 +134,8 @@ class MeanAbsoluteLoss(Loss):
         return _mean_of_elements(mx.sym.abs(source - target), node.ports.input_item())
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class CrossEntropyLoss(Loss):
     """The cross-entropy between predicted and target probabilities, in nats.
 
@@ -239,7 +243,8 @@ def _classes(source: Item | None, target: Item | None) -> tuple[Item | None, Ite
     return Array((target.count,)), target
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class ContrastiveLoss(Loss):
     """``target * d**2 + (1 - target) * max(0, margin - d)**2`` of a distance ``d``.
 
@@ -284,7 +289,8 @@ class ContrastiveLoss(Loss):
         return target * near + (1 - target) * far
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class ErrorRate(Loss):
     """1 where the largest element of the input is not the target, else 0: read like a loss, never trained.
 

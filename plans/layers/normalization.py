@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..._mxnet import mx
 from ...arrays import real_number
 from ...errors import ArgumentError
-from ...values import value
+from ...values import register
 from ..initializers import Initializer, Ones, Zeros
 from ..types import Item, Sequence
 from .base import (
@@ -24,7 +25,8 @@ from .base import (
 from .elementwise import ShapeKeeping
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class BatchNorm(ShapeKeeping):
     """Each channel brought to mean 0 and variance 1, then scaled and shifted; the channels are the item's first axis.
 
@@ -131,7 +133,8 @@ def _epsilon(number: object, name: str) -> float:
     return epsilon
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class LayerNorm(ShapeKeeping):
     """Each item brought to mean 0 and variance 1 over all of its axes, then scaled and shifted element by element.
 
@@ -172,7 +175,8 @@ class LayerNorm(ShapeKeeping):
         return normed if len(item.shape) == 1 else mx.sym.reshape(normed, shape=(-1, *item.shape))
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Softmax(ShapeKeeping):
     """Probabilities over the item's last axis: ``exp(x) / sum(exp(x))``.
 

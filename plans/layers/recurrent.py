@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from ..._mxnet import mx
 from ...errors import ArgumentError
-from ...values import value
+from ...values import register
 from ..initializers import Initializer, Xavier, Zeros
 from ..types import Array, Sequence
 from .base import (
@@ -105,7 +106,8 @@ def time_major(node: Node) -> Symbol:
     return mx.sym.swapaxes(symbol, dim1=0, dim2=1)
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class BasicRecurrent(Recurrent):
     """``h = activation(Wi x + bi + Ws h + bs)`` at every step.
 
@@ -173,7 +175,8 @@ def _cut(vector: Symbol, *sizes: int) -> list[Symbol]:
     return [mx.sym.slice_axis(vector, axis=0, begin=begin, end=end) for begin, end in cuts]
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class LSTM(Recurrent):
     """Long short-term memory: ``c = s(f) c + s(i) tanh(g)``, ``h = s(o) tanh(c)`` at every step.
 
@@ -212,7 +215,8 @@ class LSTM(Recurrent):
         return "lstm"
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class GRU(Recurrent):
     """Gated recurrent unit: ``n = tanh(Wn x + bn + s(r) (Un h + cn))``, ``h = (1 - s(z)) n + s(z) h`` at every step.
 
@@ -251,7 +255,8 @@ class GRU(Recurrent):
         return "gru"
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Bidirectional(Layer):
     """A recurrent layer run forwards and, with arrays of its own, backwards; outputs joined, forwards first.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..._mxnet import mx
 from ...arrays import is_integer
 from ...errors import ArgumentError
-from ...values import value
+from ...values import register
 from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_item
 from .base import (
     ItemLayer,
@@ -22,7 +24,8 @@ from .base import (
 )
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class SequenceLast(Layer):
     """The last true step of a sequence.
 
@@ -71,7 +74,8 @@ def _max(symbol: Symbol, axis: tuple[int, ...]) -> Symbol:
 AGGREGATES = {"sum": mx.sym.sum, "mean": mx.sym.mean, "max": _max, "norm": _norm}
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Aggregate(ItemLayer):
     """The sum, mean, maximum or Euclidean norm: of a sequence over its steps, or over axes of the item.
 
@@ -136,7 +140,8 @@ class Aggregate(ItemLayer):
         return AGGREGATES[self.function](symbol, axis=axes) if axes else symbol
 
 
-@value
+@register
+@dataclass(frozen=True, repr=False)
 class Attention(Layer):
     """Dot-product attention: for each query, the mean of the values weighted by ``softmax(query . key)``.
 
