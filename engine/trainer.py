@@ -161,7 +161,17 @@ class Trainer:
         executor = self._executor({**self._lengths, **checked.lengths})
         while len(self._pending) >= self._depth:
             self._retire()
-        return self._queue(executor, checked)
+        try:
+            return self._queue(executor, checked)
+        except BaseException as error:
+            number = self._clock.now
+            self._failure = StepError(
+                f"step {number} was cut short while it was being queued, by {type(error).__name__}: the arrays may be "
+                f"half-changed",
+                number,
+                error,
+            )
+            raise
 
     def _queue(self, executor: Executor, batch: CheckedBatch) -> int:
         executor.queue_forward(batch)  # the clock moves: this is now the step
@@ -190,8 +200,8 @@ class Trainer:
         return self._executors[key]
 
     def _retire(self) -> None:
-        """Wait for the oldest unfinished step."""
-        step = self._pending.popleft()
+        """Wait for the oldest unfinished step; an interrupted wait leaves it unfinished."""
+        step = self._pending[0]
         try:
             step.done.wait_to_read()
             values = {port: array.asnumpy() for port, array in step.losses.items()}
@@ -202,6 +212,7 @@ class Trainer:
         sums = LossSums(self.plan)
         sums.add(values, step.rows, step.lengths)
         self._finished = step.number, sums
+        self._pending.popleft()
 
     def _collect(self) -> None:
         """Wait for all queued steps.

@@ -520,6 +520,39 @@ def test_a_step_that_fails_on_the_device_is_named_by_every_later_call() -> None:
         assert isinstance(caught.value.cause, mx.MXNetError)
 
 
+def test_a_step_that_is_cut_short_while_it_is_queued_is_not_passed_over(linear_plan: mxt.Plan) -> None:
+    class Interrupted(mxt.SGD):
+        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
+            if update == 2:
+                raise KeyboardInterrupt
+            super().apply(update, parameters, gradients, state)
+
+    trainer = mxt.Trainer(linear_plan, Interrupted(0.1), batch_size=4)
+    trainer.update(linear_batch())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.update(linear_batch())
+    for call in (trainer.current_loss, trainer.net, lambda: trainer.update(linear_batch())):
+        with pytest.raises(mxt.StepError, match=r"step 2 was cut short.*KeyboardInterrupt"):
+            call()
+
+
+def test_an_interrupted_wait_loses_no_step(linear_plan: mxt.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
+    trainer.update(linear_batch())
+    wait = mx.nd.NDArray.wait_to_read
+
+    def interrupted(self: Any) -> None:
+        wait(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mx.nd.NDArray, "wait_to_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.current_loss()
+    monkeypatch.undo()
+    assert trainer.current_loss().step == 1
+    assert trainer.update(linear_batch()) == 2
+
+
 def test_a_closed_trainer_refuses_every_call(linear_plan: mxt.Plan) -> None:
     with mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4) as trainer:
         trainer.update(linear_batch())
