@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from .._mxnet import mx
 from ..arrays import positive_int
 from ..errors import ArgumentError, Error, NetError, StepError
@@ -38,7 +40,8 @@ class _Step:
         rows: Its true rows.
         lengths: Its number of steps by length name.
         losses: Copies of its losses, on the device.
-        done: One parameter as it is after the step; to read it is to wait for all of the step.
+        done: A number that is written once the parameters have moved; to read it is to wait for that.
+        mark: The number; another one means that the step failed, even if someone else was told why.
     """
 
     number: int
@@ -46,6 +49,17 @@ class _Step:
     lengths: Mapping[str, int]
     losses: Mapping[str, Any]
     done: Any
+    mark: float
+
+    def read(self) -> dict[str, NDArray[Any]]:
+        """Return the losses of all rows; waits.
+
+        Raises:
+            MXNetError: The step failed.
+        """
+        if self.done.asscalar() != self.mark:
+            raise mx.MXNetError("its failure was told to another reader of its arrays")
+        return {port: array.asnumpy() for port, array in self.losses.items()}
 
 
 class Trainer:
@@ -121,6 +135,7 @@ class Trainer:
         self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
         self._last: Executor | None = None
         self._first_parameter = self._parameters[:1]
+        self._marks = [mx.nd.full((1,), -1, ctx=self.device, dtype=plan.dtype) for _ in range(self._depth)]
         self._pending: deque[_Step] = deque()
         self._finished: tuple[int, LossSums] | None = None
         self._failure: StepError | None = None
@@ -161,10 +176,13 @@ class Trainer:
         executor = self._executor({**self._lengths, **checked.lengths})
         while len(self._pending) >= self._depth:
             self._retire()
+        before = self.step
         try:
             return self._queue(executor, checked)
         except BaseException as error:
-            number = self._clock.now
+            number = self.step
+            if number == before:  # nothing of the training has moved
+                raise
             self._failure = StepError(
                 f"step {number} was cut short while it was being queued, by {type(error).__name__}: the arrays may be "
                 f"half-changed",
@@ -180,7 +198,10 @@ class Trainer:
         outputs = executor.raw_outputs()
         losses = {port: outputs[port].copy() for port in loss_ports(self.plan)}
         self.optimizer.apply(step, self._parameters, self._gradients, self._state)
-        self._pending.append(_Step(step, batch.rows, executor.lengths, losses, self._first_parameter.copy()))
+        turn, place = divmod(step, self._depth)
+        done, mark = self._marks[place], float(turn % 2)
+        (mx.nd.ones_like if mark else mx.nd.zeros_like)(self._first_parameter, out=done)
+        self._pending.append(_Step(step, batch.rows, executor.lengths, losses, done, mark))
         self.store.touch()
         self._last = executor
         self._stats = self._stats.counting(batch.rows, batch.nans)
@@ -203,8 +224,7 @@ class Trainer:
         """Wait for the oldest unfinished step; an interrupted wait leaves it unfinished."""
         step = self._pending[0]
         try:
-            step.done.wait_to_read()
-            values = {port: array.asnumpy() for port, array in step.losses.items()}
+            values = step.read()
         except mx.MXNetError as error:
             self._pending.clear()
             self._failure = StepError(f"step {step.number} failed on the device: {error}", step.number, error)

@@ -183,9 +183,7 @@ class Executor:
         if training is False and self.training:
             self._forward_twin(batch)
             return
-        checked = check_batch(batch, self.limits)
-        self._staging.wait()
-        self.queue_forward(checked)
+        self.queue_forward(check_batch(batch, self.limits))
 
     def _forward_twin(self, batch: Mapping[str, Any]) -> None:
         if self._twin is None:
@@ -196,7 +194,7 @@ class Executor:
         self._rows, self._outputs = 0, self._twin.outputs
 
     def queue_forward(self, batch: CheckedBatch) -> None:
-        """Queue the way of a checked batch to the device and the forward pass; the slot must be free."""
+        """Queue the way of a checked batch to the device, and the forward pass."""
         self._staging.load(batch)
         self._set_rows(batch.rows)
         if self.training and self.plan.random_nodes:
@@ -212,9 +210,9 @@ class Executor:
     def _set_rows(self, rows: int) -> None:
         self._rows = rows
         if self._mask is not None and rows != self._masked_rows:
-            self._mask[:] = mx.nd.array(
-                np.arange(self.batch_size) < rows, ctx=self.store.context, dtype=self.plan.dtype
-            )
+            self._mask[:rows] = 1  # these are queued, where copying a numpy array would wait
+            if rows < self.batch_size:
+                self._mask[rows:] = 0
             self._masked_rows = rows
 
     def backward(self, gradients: Mapping[str, ArrayLike] | None = None) -> None:
@@ -251,9 +249,10 @@ class Executor:
     def _mean_head(self, head: Head) -> Any:
         if not head.gradient:
             return self._unused
-        value = np.zeros(self.plan.outputs[head.name].shape(self.batch_size, self.lengths), self.plan.dtype)
+        shape = self.plan.outputs[head.name].shape(self.batch_size, self.lengths)
+        value = mx.nd.zeros(shape, ctx=self.store.context, dtype=self.plan.dtype)
         value[: self._rows] = self.plan.losses[head.name].weight / self.count(head.name, self._rows)
-        return mx.nd.array(value, ctx=self.store.context, dtype=self.plan.dtype)
+        return value
 
     def count(self, port: str, rows: int) -> int:
         """Return over how many examples, or steps, the mean of an output port goes."""

@@ -13,6 +13,7 @@ from .._mxnet import mx
 from ..arrays import MOST_ELEMENTS
 from ..errors import ArgumentError
 from ..plans.plan import PortSpec
+from .capi import wait_for_readers
 from .inputs import CheckedBatch
 
 CACHE_LINE = 64  # bytes
@@ -29,8 +30,7 @@ class Staging:
         batch_size: The number of rows.
         lengths: The number of steps by length name.
         context: The device.
-        slots: How many batches can be on their way. Whoever calls `load` must see to it that the copy out of the
-            slot that comes next is done.
+        slots: How many batches can be on their way before `load` waits.
 
     Attributes:
         arrays: The input arrays by port, ``(batch_size, *item)`` or ``(batch_size, t, *item)``.
@@ -61,12 +61,12 @@ class Staging:
         self._zeroed: set[str] = set()
 
     def load(self, batch: CheckedBatch) -> None:
-        """Copy a batch privately and queue its way to the device; does not wait."""
+        """Copy a batch privately and queue its way to the device; waits only for a slot."""
         slot = self._slots[self._next]
-        self._next = (self._next + 1) % len(self._slots)
         rows = batch.rows
         for name, value in batch.host.items():
             host, staged = slot[name]
+            wait_for_readers(staged)
             if host.dtype == value.dtype:
                 host[:rows] = value
             else:
@@ -81,11 +81,7 @@ class Staging:
             if name not in self._zeroed:
                 self.arrays[name][:] = 0
         self._zeroed = set(batch.left_out)
-
-    def wait(self) -> None:
-        """Wait until the queued copies are done."""
-        for array in self.arrays.values():
-            array.wait_to_read()
+        self._next = (self._next + 1) % len(self._slots)
 
     @property
     def bytes(self) -> int:

@@ -539,18 +539,58 @@ def test_a_step_that_is_cut_short_while_it_is_queued_is_not_passed_over(linear_p
 def test_an_interrupted_wait_loses_no_step(linear_plan: mxt.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     trainer.update(linear_batch())
-    wait = mx.nd.NDArray.wait_to_read
+    read = mx.nd.NDArray.asscalar
 
     def interrupted(self: Any) -> None:
-        wait(self)
+        read(self)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mx.nd.NDArray, "wait_to_read", interrupted)
+    monkeypatch.setattr(mx.nd.NDArray, "asscalar", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.current_loss()
     monkeypatch.undo()
     assert trainer.current_loss().step == 1
     assert trainer.update(linear_batch()) == 2
+
+
+def test_a_failure_that_another_reader_was_told_of_is_still_a_step_error() -> None:
+    net = mxt.NetChain([Cholesky(), mxt.Linear(1), mxt.MeanSquaredLoss()], inputs={"Target": mxt.Vector(1)})
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=1)
+    live = trainer.store.parameters.array
+    trainer.update({"Input": -np.eye(2)[None], "Target": [[1.0]]})
+    with pytest.raises(mx.MXNetError):
+        live.asnumpy()
+    for _ in range(2):
+        with pytest.raises(mxt.StepError, match="step 1"):
+            trainer.current_loss()
+
+
+def test_a_slot_is_not_overwritten_while_a_branch_without_parameters_still_has_to_read_it(
+    gate: threading.Event,
+) -> None:
+    net = mxt.NetGraph(
+        {"linear": mxt.Linear(), "loss": mxt.MeanSquaredLoss(), "gate": Gate()},
+        [("Input", "linear", "loss", "Loss"), ("Side", "gate", "SideOut")],
+        inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar(), "Side": mxt.Scalar()},
+    )
+    trainer = mxt.Trainer(mxt.compile_plan(net, losses={"SideOut": 0.0}), mxt.SGD(0.0), batch_size=1)
+    threading.Timer(0.3, gate.set).start()
+    copies = []
+    for number in range(5):
+        trainer.update({"Input": [1.0], "Target": [1.0], "Side": [float(number)]})
+        copies.append(trainer.outputs["SideOut"].copy())
+    assert [float(copy.asnumpy()[0]) for copy in copies] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_batch_of_other_rows_does_not_make_update_wait(gate: threading.Event) -> None:
+    net = mxt.NetChain(
+        [Gate(), mxt.BatchNorm(), mxt.Linear(), mxt.MeanSquaredLoss()],
+        inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar()},
+    )
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=4, depth=3)
+    for rows in (4, 3, 1):
+        trainer.update({port: array[:rows] for port, array in linear_batch().items()})
+    assert not gate.is_set()
 
 
 def test_a_closed_trainer_refuses_every_call(linear_plan: mxt.Plan) -> None:
