@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
+import extra_layers
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,6 +19,14 @@ Batch = dict[str, Any]
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(7)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """A closed gate, opened at the end whatever happens."""
+    extra_layers.OPEN.clear()
+    yield extra_layers.OPEN
+    extra_layers.OPEN.set()
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
-import extra_layers
 import numpy as np
 import pytest
 from conftest import assert_same, linear_batch, text_batch, values_of
@@ -21,14 +19,6 @@ GOLDEN = [
     15.575, 15.52, 15.4651, 15.4103, 15.3557, 15.3011, 15.2467, 15.1926, 15.1385, 15.0846, 15.0308, 14.9771, 14.9237,
     14.8704, 14.8171, 14.7642, 14.7113,
 ]  # fmt: skip
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """A closed gate, opened at the end whatever happens."""
-    extra_layers.OPEN.clear()
-    yield extra_layers.OPEN
-    extra_layers.OPEN.set()
 
 
 @pytest.fixture(scope="module")
@@ -563,23 +553,6 @@ def test_a_failure_that_another_reader_was_told_of_is_still_a_step_error() -> No
     for _ in range(2):
         with pytest.raises(mxt.StepError, match="step 1"):
             trainer.current_loss()
-
-
-def test_a_slot_is_not_overwritten_while_a_branch_without_parameters_still_has_to_read_it(
-    gate: threading.Event,
-) -> None:
-    net = mxt.NetGraph(
-        {"linear": mxt.Linear(), "loss": mxt.MeanSquaredLoss(), "gate": Gate()},
-        [("Input", "linear", "loss", "Loss"), ("Side", "gate", "SideOut")],
-        inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar(), "Side": mxt.Scalar()},
-    )
-    trainer = mxt.Trainer(mxt.compile_plan(net, losses={"SideOut": 0.0}), mxt.SGD(0.0), batch_size=1)
-    threading.Timer(0.3, gate.set).start()
-    copies = []
-    for number in range(5):
-        trainer.update({"Input": [1.0], "Target": [1.0], "Side": [float(number)]})
-        copies.append(trainer.outputs["SideOut"].copy())
-    assert [float(copy.asnumpy()[0]) for copy in copies] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
 def test_a_batch_of_other_rows_does_not_make_update_wait(gate: threading.Event) -> None:
