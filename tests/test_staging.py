@@ -25,16 +25,17 @@ def test_a_slot_is_overwritten_only_when_its_copy_is_done(
     seen = []
     staging.load(_batch(0))
     held = mx.nd.Custom(staging.arrays["Input"], op_type="mxtrainer_test_gate")  # reads the array once the gate opens
-    for number in range(1, slots + 1):
+    free = slots if slots > 2 else 1
+    for number in range(1, free + 1):
         staging.load(_batch(number))
         seen.append(staging.arrays["Input"].copy())
     assert not gate.is_set()  # none of these has waited
     threading.Timer(0.2, gate.set).start()
-    staging.load(_batch(slots + 1))
+    staging.load(_batch(free + 1))
     assert gate.is_set()  # this one needed a slot whose copy waits for the gate
     seen.append(staging.arrays["Input"].copy())
     assert held.asnumpy().tolist() == [0, 0]
-    assert [copy.asnumpy().tolist() for copy in seen] == [[number] * 2 for number in range(1, slots + 2)]
+    assert [copy.asnumpy().tolist() for copy in seen] == [[number] * 2 for number in range(1, free + 2)]
 
 
 def test_missing_rows_are_copies_of_the_last_one(linear_plan: mxt.Plan) -> None:
