@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, BatchError, Error, StepError, unknown
+from ..arrays import names
+from ..errors import BatchError, Error, StepError, unknown
 from ..executors.executor import Executor
 from ..executors.handles import Clock
 from ..executors.inputs import CheckedBatch, Limits, check_batch
@@ -76,15 +77,14 @@ class Evaluator:
 
     def _heads(self, outputs: Sequence[str] | None, one: bool) -> tuple[tuple[Head, ...], bool]:
         """Return what to compute, and whether the losses are in it."""
-        if isinstance(outputs, str) or not (outputs is None or isinstance(outputs, Sequence)):
-            raise ArgumentError(f'outputs must be a list of names, as in ["Loss", "lstm.State"], got {outputs!r}')
         plan = self._plan
         ports = {name: Head(name, source, plan.losses[name].example_weights) for name, source in _sources(plan).items()}
         if outputs is None:
             wanted = ports if one else {name: ports[name] for name in loss_ports(plan)}
             return tuple(wanted.values()), True
-        named = [ports[name] if name in ports else Head(name, self._source(name)) for name in outputs]
-        if one:
+        wanted_names = names(outputs, "outputs")
+        named = [ports[name] if name in ports else Head(name, self._source(name)) for name in wanted_names]
+        if one and named:
             return tuple(named), set(loss_ports(plan)) <= set(outputs)
         losses = [ports[name] for name in loss_ports(plan) if name not in outputs]
         return (*named, *losses), True

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from .._mxnet import mx
-from ..arrays import positive_int
+from ..arrays import names, positive_int
 from ..errors import ArgumentError, Error, NetError, StepError
 from ..executors.executor import Executor
 from ..executors.handles import ArrayMapping, Clock, OutputHandle
@@ -23,6 +25,7 @@ from ..plans.lowering import check_lengths
 from ..plans.net import NetGraph
 from ..plans.plan import Plan
 from .evaluation import Evaluation, Evaluator
+from .interrupts import Uninterrupted
 from .losses import Losses, LossSums, loss_ports
 from .optimizers import Optimizer
 from .stats import Stats
@@ -123,7 +126,7 @@ class Trainer:
         self.seed = _seed(seed)
         self._depth = positive_int(depth, "depth")
         self._lengths = {} if lengths is None else check_lengths(plan, lengths)
-        self._input_gradients = tuple(input_gradients)
+        self._input_gradients = names(input_gradients, "input_gradients")
         self.store = ParameterStore(plan, device, self.seed, arrays)
         self.device = self.store.context
         self._parameters = self.store.parameters.array
@@ -140,6 +143,7 @@ class Trainer:
         self._finished: tuple[int, LossSums] | None = None
         self._failure: StepError | None = None
         self._closed = False
+        self._lock = threading.RLock()
         self._net: tuple[int, NetGraph] | None = None
         self._stats = Stats()
         if len(self._lengths) == len(plan.lengths):
@@ -171,6 +175,10 @@ class Trainer:
             StaleHandleError: A handle in it belongs to an earlier step; nothing has changed.
             StepError: An earlier step failed.
         """
+        with self._alone():
+            return self._update(batch)
+
+    def _update(self, batch: Mapping[str, Any]) -> int:
         self._check_alive()
         checked = check_batch(batch, self._limits)
         executor = self._executor({**self._lengths, **checked.lengths})
@@ -178,7 +186,10 @@ class Trainer:
             self._retire()
         before = self.step
         try:
-            return self._queue(executor, checked)
+            with Uninterrupted():
+                return self._queue(executor, checked)
+        except KeyboardInterrupt:  # it was held back until the step had been queued
+            raise
         except BaseException as error:
             number = self.step
             if number == before:  # nothing of the training has moved
@@ -245,6 +256,16 @@ class Trainer:
         while self._pending:
             self._retire()
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Refuse a second thread: MXNet's executors give wrong numbers to two at once."""
+        if not self._lock.acquire(blocking=False):
+            raise Error("another thread is inside of this trainer: one thread at a time uses a trainer")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def _check_alive(self) -> None:
         if self._closed:
             raise Error("this trainer is closed")
@@ -267,8 +288,9 @@ class Trainer:
             ArgumentError: The reduction is neither.
             StepError: A step failed.
         """
-        self._check_alive()
-        self._collect()
+        with self._alone():
+            self._check_alive()
+            self._collect()
         if self._finished is None:
             raise Error("there is no loss yet: call update(batch) first")
         step, sums = self._finished
@@ -324,9 +346,11 @@ class Trainer:
         """Return losses and outputs in test mode, as all queued updates leave the arrays; waits, and moves nothing.
 
         Args:
-            batch: A batch of any number of rows, or an iterable of batches, whose losses are taken together.
+            batch: A batch of any number of rows, or an iterable of batches, whose losses are taken together; each
+                starts at its own states, or at zeros.
             outputs: Which outputs: ports of the plan, or any layer's, as "lstm" or "lstm.State"; only the inputs
                 that they need must be given. None: all ports of the plan for a batch, none for an iterable.
+                Losses come with the outputs of a batch only if they are named; ``[]`` gives them alone.
 
         Raises:
             BatchError: A batch does not fit.
@@ -340,9 +364,10 @@ class Trainer:
             >>> trainer.evaluate({"Input": [1.0, 2.0, 3.0]}, outputs=["linear"]).outputs["linear"]
             array([3., 6., 9.], dtype=float32)
         """
-        self._check_alive()
-        self._collect()
-        return self._evaluator.run(batch, outputs)
+        with self._alone():
+            self._check_alive()
+            self._collect()
+            return self._evaluator.run(batch, outputs)
 
     def stats(self) -> Stats:
         """Return what has been counted so far; does not wait."""
@@ -390,8 +415,9 @@ class Trainer:
 def _check(plan: object, optimizer: object) -> None:
     if not isinstance(plan, Plan):
         raise ArgumentError(f"Trainer takes a plan (see compile_plan), got {plan!r}")
-    if not (hasattr(optimizer, "start") and hasattr(optimizer, "apply")):
-        raise ArgumentError(f"Trainer takes an optimizer such as Adam(), got {optimizer!r}")
+    if isinstance(optimizer, type) or not (hasattr(optimizer, "start") and hasattr(optimizer, "apply")):
+        hint = f"; write {optimizer.__name__}()" if isinstance(optimizer, type) else ""
+        raise ArgumentError(f"Trainer takes an optimizer such as Adam(), got {optimizer!r}{hint}")
     if not plan.parameters:
         raise NetError("the plan has no parameters, so there is nothing to train; instantiate() runs it")
     if not any(loss.weight for loss in plan.losses.values()):

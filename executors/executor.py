@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._mxnet import mx
-from ..arrays import ArraySpec, positive_int
+from ..arrays import ArraySpec, names, positive_int
 from ..errors import ArgumentError, BatchError, Error, StepError, unknown
 from ..mappings import FrozenMapping
 from ..plans.lowering import ROW_MASK, Head, check_lengths, lower, training_heads
@@ -69,7 +69,9 @@ def instantiate(
         store = ParameterStore(plan, device, seed, arrays)
     elif arrays is not None or store.plan != plan:
         raise ArgumentError("store= shares the arrays of the same plan: give neither arrays= nor another plan with it")
-    return Executor(store, batch_size, lengths or {}, training=training, input_gradients=tuple(input_gradients))
+    return Executor(
+        store, batch_size, lengths or {}, training=training, input_gradients=names(input_gradients, "input_gradients")
+    )
 
 
 class Executor:

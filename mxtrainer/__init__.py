@@ -56,6 +56,8 @@ from .plans.types import Sequence as Sequence
 from .plans.types import Vector as Vector
 from .reports import Report as Report
 
+__version__ = "0.1.0"
+
 __all__ = [
     "GRU",
     "LSTM",

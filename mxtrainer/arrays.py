@@ -144,6 +144,17 @@ def positive_int(value: object, what: str) -> int:
     return int(value)
 
 
+def names(value: object, what: str) -> tuple[str, ...]:
+    """Return a sequence of names as a tuple.
+
+    Raises:
+        ArgumentError: It is none, or a single string.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in value):
+        raise ArgumentError(f'{what} must be a list of names, as in ["Input"], got {value!r}')
+    return tuple(value)
+
+
 def real_number(value: object, what: str) -> float:
     """Return the value as a float that MXNet can take: its operators read numbers in float32.
 

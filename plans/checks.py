@@ -78,8 +78,8 @@ def _check_name_is_free(port: str, name: str, found: Mapping[str, str], edges: E
     if other is not None:
         both = f' and ("{port}", "{other}.{port}")' if other in found.values() else ""
         raise NetError(
-            f'"{other}" and "{name}" both bring an input "{port}". If both are to get the same, add the path '
-            f'("{port}", "{name}.{port}"){both}; '
+            f'"{other}" and "{name}" both bring an input "{port}". If both are to get the same, add the '
+            f'path{"s" if both else ""} ("{port}", "{name}.{port}"){both}; '
             f'if not, give one of them a name of its own, as in ("{name.capitalize()}{port}", "{name}.{port}")'
         )
 

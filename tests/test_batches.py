@@ -185,6 +185,8 @@ def test_memory_order_and_strides_do_not_matter(text_plan: mxt.Plan, rng: np.ran
     [
         ({"plan": "net"}, mxt.ArgumentError, "takes a plan"),
         ({"optimizer": "adam"}, mxt.ArgumentError, "takes an optimizer"),
+        ({"optimizer": mxt.Adam}, mxt.ArgumentError, r"write Adam\(\)"),
+        ({"input_gradients": "Input"}, mxt.ArgumentError, "list of names"),
         ({"batch_size": 0}, mxt.ArgumentError, "batch_size must be a positive integer, got 0"),
         ({"batch_size": 2.5}, mxt.ArgumentError, "batch_size"),
         ({"batch_size": True}, mxt.ArgumentError, "batch_size"),

@@ -74,7 +74,9 @@ def test_an_iterable_of_batches_is_taken_together(norm_plan: mxt.Plan) -> None:
     together = trainer.evaluate(parts, outputs=["linear_2"])
     assert together.losses["Loss"] == pytest.approx(trainer.evaluate(batch).losses["Loss"], rel=1e-6)
     assert together.outputs["linear_2"].shape == (10, 2)
-    assert not trainer.evaluate([batch]).outputs
+    for alone in (trainer.evaluate([batch]), trainer.evaluate(batch, outputs=[])):
+        assert not alone.outputs
+        assert alone.losses == trainer.evaluate(batch).losses
 
 
 def test_outputs_name_any_layers_port_and_need_only_their_inputs(text_plan: mxt.Plan, rng: np.random.Generator) -> None:

@@ -227,7 +227,7 @@ def test_two_that_bring_one_name_are_refused_with_both_fixes() -> None:
     refused(
         graph(paths, layers),
         '"square" and "absolute" both bring an input "Target"',
-        'add the path ("Target", "absolute.Target") and ("Target", "square.Target")',
+        'add the paths ("Target", "absolute.Target") and ("Target", "square.Target")',
         '("AbsoluteTarget", "absolute.Target")',
     )
     same = mxt.NetGraph(layers, [*paths, ("Target", "absolute.Target"), ("Target", "square.Target")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from typing import Any
 
@@ -514,16 +515,57 @@ def test_a_step_that_is_cut_short_while_it_is_queued_is_not_passed_over(linear_p
     class Interrupted(mxt.SGD):
         def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
             if update == 2:
-                raise KeyboardInterrupt
+                raise MemoryError
             super().apply(update, parameters, gradients, state)
 
     trainer = mxt.Trainer(linear_plan, Interrupted(0.1), batch_size=4)
     trainer.update(linear_batch())
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(MemoryError):
         trainer.update(linear_batch())
     for call in (trainer.current_loss, trainer.net, lambda: trainer.update(linear_batch())):
-        with pytest.raises(mxt.StepError, match=r"step 2 was cut short.*KeyboardInterrupt"):
+        with pytest.raises(mxt.StepError, match=r"step 2 was cut short.*MemoryError"):
             call()
+
+
+def test_ctrl_c_while_a_step_is_queued_comes_after_it(linear_plan: mxt.Plan) -> None:
+    class Pressed(mxt.SGD):
+        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
+            if update == 2:
+                signal.raise_signal(signal.SIGINT)
+            super().apply(update, parameters, gradients, state)
+
+    trainer, twin = (mxt.Trainer(linear_plan, kind(0.01), batch_size=4) for kind in (Pressed, mxt.SGD))
+    trainer.update(linear_batch())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.update(linear_batch())
+    assert trainer.step == 2
+    assert trainer.current_loss().step == 2
+    assert trainer.update(linear_batch()) == 3
+    for _ in range(3):
+        twin.update(linear_batch())
+    assert_same(values_of(trainer.arrays), values_of(twin.arrays))
+
+
+def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.Plan) -> None:
+    told: list[str] = []
+
+    def intrude() -> None:
+        for call in (trainer.current_loss, lambda: trainer.update(linear_batch()), lambda: trainer.evaluate({})):
+            with pytest.raises(mxt.Error, match="another thread is inside") as caught:
+                call()
+            told.append(str(caught.value))
+
+    class Watched(mxt.SGD):
+        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
+            thread = threading.Thread(target=intrude)
+            thread.start()
+            thread.join()
+            super().apply(update, parameters, gradients, state)
+
+    trainer = mxt.Trainer(linear_plan, Watched(0.1), batch_size=4)
+    trainer.update(linear_batch())
+    assert len(told) == 3
+    assert trainer.current_loss().step == 1
 
 
 def test_an_interrupted_wait_loses_no_step(linear_plan: mxt.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
