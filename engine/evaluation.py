@@ -129,9 +129,7 @@ class Evaluator:
 
     def _limits(self, heads: tuple[Head, ...]) -> Limits:
         plan = self._plan
-        needed = plan.graph_of_nodes.needed_by(tuple(head.source for head in heads))
-        sources = [source for path in needed for source in plan.graph_of_nodes.nodes[path].feeds.values()]
-        used = {source.port for source in sources if source.node is None}
+        used = plan.graph_of_nodes.inputs_of(tuple(head.source for head in heads))
         used |= {head.example_weights for head in heads if head.example_weights is not None}
         return Limits.of(plan, None, self._lengths, self._clock, used)
 

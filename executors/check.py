@@ -139,3 +139,4 @@ class _Probe:
     def _forward(self) -> None:
         self.executor.clock.now = 0  # so that random nodes draw the same numbers every time
         self.executor.queue_forward(self.batch)
+        self.executor.collect()

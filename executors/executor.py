@@ -118,6 +118,8 @@ class Executor:
         self._mask = (
             mx.nd.ones((self.batch_size,), ctx=store.context, dtype=plan.dtype) if self._lowered.masked else None
         )
+        settled = tuple(head.source for head in self._lowered.heads if self._is_settled(head))
+        self._side_ports = set(self._ports) - plan.graph_of_nodes.inputs_of(settled) - set(self._example_weights())
         gradients = self._gradients()
         self._bound = bind(self._lowered, self._arguments(), gradients, store.context, self.bucket)
         self._has_gradients = bool(gradients)
@@ -131,6 +133,13 @@ class Executor:
         self.limits = Limits.of(plan, self.batch_size, self.lengths, self.clock, self._ports)
 
     # What the graph is bound to
+
+    def _is_settled(self, head: Head) -> bool:
+        """Tell whether a trainer reads this head of a step before it reuses the step's memory."""
+        return head.gradient or (head.name in self.plan.losses and self.plan.losses[head.name].is_loss)
+
+    def _example_weights(self) -> list[str]:
+        return [head.example_weights for head in self._lowered.heads if head.example_weights is not None]
 
     @property
     def bucket(self) -> str:
@@ -185,7 +194,9 @@ class Executor:
         if training is False and self.training:
             self._forward_twin(batch)
             return
-        self.queue_forward(check_batch(batch, self.limits))
+        checked = check_batch(batch, self.limits)
+        self._staging.wait(self._ports)
+        self.queue_forward(checked)
 
     def _forward_twin(self, batch: Mapping[str, Any]) -> None:
         if self._twin is None:
@@ -196,7 +207,12 @@ class Executor:
         self._rows, self._outputs = 0, self._twin.outputs
 
     def queue_forward(self, batch: CheckedBatch) -> None:
-        """Queue the way of a checked batch to the device, and the forward pass."""
+        """Queue the way of a checked batch to the device, and the forward pass.
+
+        The caller knows that the losses, and the gradients, of as many passes ago as there are slots are done. Ports
+        that these do not depend on are waited for here.
+        """
+        self._staging.wait(self._side_ports)
         self._staging.load(batch)
         self._set_rows(batch.rows)
         if self.training and self.plan.random_nodes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from .._mxnet import mx
 from ..arrays import MOST_ELEMENTS
 from ..errors import ArgumentError
 from ..plans.plan import PortSpec
-from .capi import wait_for_readers
 from .inputs import CheckedBatch
 
 CACHE_LINE = 64  # bytes
@@ -30,7 +29,8 @@ class Staging:
         batch_size: The number of rows.
         lengths: The number of steps by length name.
         context: The device.
-        slots: How many batches can be on their way before `load` waits.
+        slots: How many batches can be on their way. Whoever calls `load` must know that the copy out of the slot that
+            comes next is done, or call `wait`.
 
     Attributes:
         arrays: The input arrays by port, ``(batch_size, *item)`` or ``(batch_size, t, *item)``.
@@ -61,12 +61,11 @@ class Staging:
         self._zeroed: set[str] = set()
 
     def load(self, batch: CheckedBatch) -> None:
-        """Copy a batch privately and queue its way to the device; waits only for a slot."""
+        """Copy a batch privately and queue its way to the device; does not wait."""
         slot = self._slots[self._next]
         rows = batch.rows
         for name, value in batch.host.items():
             host, staged = slot[name]
-            self._wait_for_slot(name, staged)
             if host.dtype == value.dtype:
                 host[:rows] = value
             else:
@@ -83,15 +82,9 @@ class Staging:
         self._zeroed = set(batch.left_out)
         self._next = (self._next + 1) % len(self._slots)
 
-    def _wait_for_slot(self, name: str, staged: Any) -> None:
-        """Wait until the copy out of a slot is done.
-
-        With two slots it is done once the last copy is, which came after it: that is seen at once, where asking for a
-        slot's own readers makes a step of the smallest net a quarter longer. With more slots it would wait too long.
-        """
-        if len(self._slots) > 2:
-            wait_for_readers(staged)
-        else:
+    def wait(self, ports: Iterable[str]) -> None:
+        """Wait until the last batch is in the arrays of some ports; all slots but one are free then."""
+        for name in ports:
             self.arrays[name].wait_to_read()
 
     @property

@@ -66,6 +66,11 @@ class Graph:
     outputs: FrozenMapping[Source]
     share: FrozenMapping[str]
 
+    def inputs_of(self, sources: tuple[Source, ...]) -> set[str]:
+        """Return the net's input ports that these sources need."""
+        feeds = [feed for path in self.needed_by(sources) for feed in self.nodes[path].feeds.values()]
+        return {feed.port for feed in feeds if feed.node is None}
+
     def owner_of(self, path: str) -> str:
         """Return the path of the array that an array's path stands for.
 

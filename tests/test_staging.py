@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from extra_layers import Gate
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
@@ -17,25 +18,31 @@ def _batch(number: float) -> CheckedBatch:
     return CheckedBatch(rows=2, host={"Input": np.full(2, number)})
 
 
-@pytest.mark.parametrize("slots", [1, 2, 3])
-def test_a_slot_is_overwritten_only_when_its_copy_is_done(
-    linear_plan: mxt.Plan, gate: threading.Event, slots: int
-) -> None:
-    staging = Staging({"Input": linear_plan.inputs["Input"]}, 2, {}, mx.cpu(), slots)
-    seen = []
-    staging.load(_batch(0))
-    held = mx.nd.Custom(staging.arrays["Input"], op_type="mxtrainer_test_gate")  # reads the array once the gate opens
-    free = slots if slots > 2 else 1
-    for number in range(1, free + 1):
-        staging.load(_batch(number))
-        seen.append(staging.arrays["Input"].copy())
-    assert not gate.is_set()  # none of these has waited
+def test_an_executor_overwrites_a_slot_only_when_its_copy_is_done(gate: threading.Event) -> None:
+    net = mxt.NetChain([Gate()], inputs={"Input": mxt.Scalar()})
+    executor = mxt.instantiate(mxt.compile_plan(net, losses={"Output": 0.0}), 1)
     threading.Timer(0.2, gate.set).start()
-    staging.load(_batch(free + 1))
-    assert gate.is_set()  # this one needed a slot whose copy waits for the gate
-    seen.append(staging.arrays["Input"].copy())
-    assert held.asnumpy().tolist() == [0, 0]
-    assert [copy.asnumpy().tolist() for copy in seen] == [[number] * 2 for number in range(1, free + 2)]
+    seen = []
+    for number in range(6):
+        executor.forward({"Input": [float(number)]})
+        seen.append(executor.outputs["Output"].copy())
+    assert [float(copy.asnumpy()[0]) for copy in seen] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_a_trainer_waits_for_ports_that_no_loss_depends_on(gate: threading.Event, depth: int) -> None:
+    net = mxt.NetGraph(
+        {"linear": mxt.Linear(), "loss": mxt.MeanSquaredLoss(), "gate": Gate()},
+        [("Input", "linear", "loss", "Loss"), ("Side", "gate", "SideOut")],
+        inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar(), "Side": mxt.Scalar()},
+    )
+    trainer = mxt.Trainer(mxt.compile_plan(net, losses={"SideOut": 0.0}), mxt.SGD(0.0), batch_size=1, depth=depth)
+    threading.Timer(0.2, gate.set).start()
+    seen = []
+    for number in range(8):
+        trainer.update({"Input": [1.0], "Target": [1.0], "Side": [float(number)]})
+        seen.append(trainer.outputs["SideOut"].copy())
+    assert [float(copy.asnumpy()[0]) for copy in seen] == list(range(8))
 
 
 def test_missing_rows_are_copies_of_the_last_one(linear_plan: mxt.Plan) -> None:
