@@ -184,12 +184,13 @@ class Trainer:
         executor = self._executor({**self._lengths, **checked.lengths})
         while len(self._pending) >= self._depth:
             self._retire()
+        with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
+            return self._queue_or_fail(executor, checked)
+
+    def _queue_or_fail(self, executor: Executor, batch: CheckedBatch) -> int:
         before = self.step
         try:
-            with Uninterrupted():
-                return self._queue(executor, checked)
-        except KeyboardInterrupt:  # it was held back until the step had been queued
-            raise
+            return self._queue(executor, batch)
         except BaseException as error:
             number = self.step
             if number == before:  # nothing of the training has moved
@@ -251,10 +252,11 @@ class Trainer:
         MXNet tells of a failure once, and gives out stale numbers from then on; so it is asked for here, before any
         number is read, and told again by every later call.
         """
-        if self._failure is not None:
-            raise self._failure
-        while self._pending:
-            self._retire()
+        with self._alone():
+            if self._failure is not None:
+                raise self._failure
+            while self._pending:
+                self._retire()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

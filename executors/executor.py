@@ -217,13 +217,13 @@ class Executor:
         self._set_rows(batch.rows)
         if self.training and self.plan.random_nodes:
             mx.random.seed(step_seed(self.store.seed, self.clock.now + 1), ctx=self.store.context)
+        self.clock.now += 1
+        self._outputs = None
         self._bound.forward(is_train=True)
         outputs = self._bound.outputs
         for path, moved in zip(self._lowered.moved, outputs[len(self._lowered.heads) :]):
             moved.copyto(self.store.argument(path))
             self.store.touch()
-        self.clock.now += 1
-        self._outputs = None
 
     def _set_rows(self, rows: int) -> None:
         self._rows = rows

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._mxnet import mx
 from ..errors import BatchError, StaleHandleError, nearest
 from ..plans.plan import Plan, PortSpec
 from .handles import Clock, OutputHandle, is_ndarray
@@ -115,6 +116,8 @@ def _take(value: Any, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> 
     """Check a value's kind and file it; return its shape."""
     if isinstance(value, OutputHandle):
         return _take_handle(value, spec, checked, limits)
+    if isinstance(value, mx.np.ndarray):
+        value = value.as_nd_ndarray()
     if is_ndarray(value):
         return _take_device(value, value.shape, spec, checked)
     array = value if type(value) is np.ndarray else _as_array(value)

@@ -27,7 +27,8 @@ def compile_plan(
         net: The net; its arrays, if any, are dropped (give them to ``arrays=`` of a trainer or an executor).
         losses: The weight of each output port. A port of a loss layer counts 1.0 unless given; every other output
             must be given, 0.0 to keep it alive without training it, except states of `NetGraph.with_states`. A
-            weighted port that is no loss counts as the sum of its item's elements.
+            weighted port that is no loss counts as the sum of its item's elements, a sequence as the mean of that over
+            its steps.
         example_weights: ``{"Loss": "Weight"}``: a new input port ``(batch,)`` whose values multiply this loss.
         dtype: The dtype of all real arrays: float32, or float64.
 
@@ -125,9 +126,15 @@ def _loss(
     column = example_weights.get(name)
     if name in example_weights:
         _check_column(net, name, column, is_loss)
-    steps = isinstance(layer, Loss) and layer.average == "steps"
-    length = length_of(_known(net.types.nodes[source.node].inputs["Input"])) if steps else None
-    return LossSpec(weight, column, length, is_loss)
+    return LossSpec(weight, column, _counted_length(net, layer, source), is_loss)
+
+
+def _counted_length(net: NetGraph, layer: Layer, source: Source) -> str | None:
+    """Return the length over whose steps an output's mean goes: of a loss with ``average="steps"``, or a sequence's."""
+    if not isinstance(layer, Loss):
+        return length_of(_known(net.types.of(source)))
+    assert source.node is not None  # outputs come from layers
+    return length_of(_known(net.types.nodes[source.node].inputs["Input"])) if layer.average == "steps" else None
 
 
 def _check_column(net: NetGraph, name: str, column: object, is_loss: bool) -> None:

@@ -66,7 +66,8 @@ class LossSpec:
     Attributes:
         weight: The factor of its gradient; its value is untouched.
         example_weights: The input port with a weight per example, or None.
-        length: The length over whose steps ``average="steps"`` counts, else None.
+        length: The length over whose steps the mean goes: of a loss with ``average="steps"``, or of a sequence that is
+            no loss; else None.
         is_loss: Whether it is the port of a loss layer.
     """
 

@@ -187,6 +187,21 @@ def test_a_weighted_port_that_is_no_loss_counts_as_the_sum_of_its_elements() -> 
     np.testing.assert_allclose(trainer.gradients["linear.Weights"][:], 2.0 * np.tile(x.mean(axis=0), (3, 1)), rtol=1e-6)
 
 
+def test_a_weighted_sequence_counts_as_the_mean_over_its_steps() -> None:
+    net = mxt.NetChain([mxt.Linear(2, biases=False)], inputs={"Input": mxt.Sequence("t", mxt.Vector(1))})
+    start = {"linear.Weights": np.ones((2, 1))}
+    trainer = mxt.Trainer(mxt.compile_plan(net, losses={"Output": 1.0}), mxt.SGD(0.0), batch_size=3, arrays=start)
+    trainer.update({"Input": np.ones((2, 5, 1))})
+    assert trainer.current_loss() == {"Output": 2.0}
+    np.testing.assert_allclose(trainer.gradients["linear.Weights"][:], 1.0, rtol=1e-6)
+
+
+def test_arrays_of_mxnets_numpy_are_taken_too(linear_plan: mxt.Plan) -> None:
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.0), batch_size=4)
+    trainer.update({port: mx.np.array(array, dtype="float32") for port, array in linear_batch().items()})
+    assert trainer.current_loss()["Loss"] == pytest.approx(trainer.evaluate(linear_batch()).losses["Loss"], rel=1e-6)
+
+
 def test_example_weights_multiply_each_examples_loss(linear_plan: mxt.Plan) -> None:
     plan = mxt.compile_plan(linear_plan.net, example_weights={"Loss": "Weight"})
     trainer = mxt.Trainer(plan, mxt.SGD(0.0), batch_size=4, arrays={"linear.Weights": [[1.0]]})
@@ -546,11 +561,25 @@ def test_ctrl_c_while_a_step_is_queued_comes_after_it(linear_plan: mxt.Plan) -> 
     assert_same(values_of(trainer.arrays), values_of(twin.arrays))
 
 
+def test_a_step_that_fails_while_ctrl_c_is_held_back_is_not_forgotten(linear_plan: mxt.Plan) -> None:
+    class Both(mxt.SGD):
+        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
+            signal.raise_signal(signal.SIGINT)
+            raise MemoryError
+
+    trainer = mxt.Trainer(linear_plan, Both(0.1), batch_size=4)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.update(linear_batch())
+    with pytest.raises(mxt.StepError, match="step 1 was cut short"):
+        trainer.current_loss()
+
+
 def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.Plan) -> None:
     told: list[str] = []
 
     def intrude() -> None:
-        for call in (trainer.current_loss, lambda: trainer.update(linear_batch()), lambda: trainer.evaluate({})):
+        reading = (trainer.current_loss, arrays["linear.Weights"].asnumpy, trainer.net)
+        for call in (*reading, lambda: trainer.update(linear_batch()), lambda: trainer.evaluate({})):
             with pytest.raises(mxt.Error, match="another thread is inside") as caught:
                 call()
             told.append(str(caught.value))
@@ -563,8 +592,9 @@ def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.P
             super().apply(update, parameters, gradients, state)
 
     trainer = mxt.Trainer(linear_plan, Watched(0.1), batch_size=4)
+    arrays = trainer.arrays
     trainer.update(linear_batch())
-    assert len(told) == 3
+    assert len(told) == 5
     assert trainer.current_loss().step == 1
 
 
