@@ -109,14 +109,15 @@ class Evaluator:
         self, batch: object, heads: tuple[Head, ...]
     ) -> Iterable[tuple[int, Mapping[str, int], dict[str, NDArray[Any]]]]:
         checked = check_batch(batch, self._limits(heads))
-        executor = self._executor(heads, {**self._lengths, **checked.lengths})
+        lengths = {**self._lengths, **checked.lengths}
+        executor = self._executor(heads, {name: lengths.get(name, 1) for name in self._plan.lengths})  # 1: not needed
         for begin in range(0, checked.rows, self._batch_size):
             piece = _rows(checked, begin, min(begin + self._batch_size, checked.rows))
             executor.queue_forward(piece)
             self._collect(executor)
             yield (
                 piece.rows,
-                executor.lengths,
+                lengths,
                 {name: array.asnumpy()[: piece.rows] for name, array in executor.raw_outputs().items()},
             )
 

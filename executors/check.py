@@ -94,7 +94,8 @@ class _Probe:
     """The weighted mean loss as a function of single elements."""
 
     def __init__(self, plan: Plan, batch: CheckedBatch, store: ParameterStore) -> None:
-        real = tuple(port for port, spec in plan.inputs.items() if spec.count is None and port in batch.host)
+        inputs = plan.inputs.items()
+        real = tuple(port for port, spec in inputs if spec.transfer_dtype == plan.dtype and port in batch.host)
         self.plan = plan
         self.batch = batch
         self.executor = Executor(store, batch.rows, batch.lengths, input_gradients=real, slots=1)

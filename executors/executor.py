@@ -171,6 +171,11 @@ class Executor:
                 raise unknown("input", port, self._ports, "the plan")
             if self._ports[port].count is not None:
                 raise ArgumentError(f'input_gradients: "{port}" holds indices, which have no gradient')
+            if self._ports[port].transfer_dtype != self.plan.dtype:
+                travels = self._ports[port].transfer_dtype
+                raise ArgumentError(
+                    f'input_gradients: "{port}" travels as {travels}, and has no gradient in that dtype'
+                )
             arrays[port] = mx.nd.zeros_like(self._staging.arrays[port])
         return arrays
 

@@ -124,6 +124,30 @@ def test_a_nested_layers_output_is_named_by_its_path() -> None:
     np.testing.assert_allclose(np.tanh(found["encoder.linear"]), found["encoder.elementwise.Output"], rtol=1e-5)
 
 
+def test_a_length_that_the_outputs_do_not_need_may_be_left_out() -> None:
+    net = mxt.NetGraph(
+        {"encoder": mxt.LSTM(4), "decoder": mxt.LSTM(4), "linear": mxt.Linear(2), "loss": mxt.MeanSquaredLoss()},
+        [("Input", "encoder"), ("encoder.State", "decoder.State"), ("Start", "decoder", "linear", "loss", "Loss")],
+        inputs={"Input": mxt.Sequence("s", mxt.Vector(2)), "Start": mxt.Sequence("t", mxt.Vector(2))},
+    )
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=2)
+    batch = {"Input": np.ones((2, 3, 2)), "Start": np.ones((2, 5, 2)), "Target": np.ones((2, 5, 2))}
+    alone = trainer.evaluate({"Input": batch["Input"]}, outputs=["encoder.State"]).outputs["encoder.State"]
+    np.testing.assert_array_equal(alone, trainer.evaluate(batch, outputs=["encoder.State"]).outputs["encoder.State"])
+    assert trainer.evaluate(batch).losses.steps == {"s": 6, "t": 10}
+
+
+def test_a_port_that_travels_in_integers_has_no_gradient() -> None:
+    net = mxt.NetChain([mxt.Linear(1), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Vector(3, dtype="uint8")})
+    plan = mxt.compile_plan(net)
+    batch = {"Input": np.array([[1, 2, 3]]), "Target": [[1.0]]}
+    report = mxt.check_gradients(plan, batch)
+    assert report.exact
+    assert "Input" not in [row["array"] for row in report.rows]
+    with pytest.raises(mxt.ArgumentError, match="travels as uint8"):
+        mxt.instantiate(plan, 1, input_gradients=["Input"])
+
+
 def test_a_trainers_handles_can_be_evaluated(text_plan: mxt.Plan, rng: np.random.Generator) -> None:
     trainer = mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=3)
     batch = text_batch(rng)
