@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import names
+from ..arguments import names
 from ..errors import BatchError, Error, StepError, unknown
 from ..executors.executor import Executor
 from ..executors.handles import Clock
 from ..executors.inputs import CheckedBatch, Limits, check_batch
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
-from ..plans.graph import Source
 from ..plans.lowering import Head
-from ..plans.plan import Plan
-from .losses import Losses, LossSums, loss_ports
+from .losses import Losses, LossSums
 
 
 @dataclass(frozen=True)
@@ -65,45 +63,47 @@ class Evaluator:
         one = isinstance(batches, Mapping)
         if not one and not isinstance(batches, Iterable):
             raise BatchError(f"evaluate takes a batch or an iterable of batches, got {type(batches).__name__}")
-        heads, losses_too = self._heads(outputs, one)
+        heads = self._heads(outputs, one)
+        losses = [head.name for head in heads if head.name in self._plan.loss_ports]
         sums = LossSums(self._plan)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in self._shown(heads, outputs, one)}
         for batch in [batches] if one else batches:  # type: ignore[attr-defined]  # iterable by the check above
             for rows, lengths, values in self._passes(batch, heads):
-                sums.add({port: values[port] for port in loss_ports(self._plan) if losses_too}, rows, lengths)
+                sums.add({port: values[port] for port in losses}, rows, lengths)
                 for name, collected in parts.items():
                     collected.append(values[name])
+        if not sums.examples:
+            raise BatchError("evaluate got an iterable without any batch (a generator that had been used up?)")
         return Evaluation(sums.losses("mean"), _joined(parts))
 
-    def _heads(self, outputs: Sequence[str] | None, one: bool) -> tuple[tuple[Head, ...], bool]:
-        """Return what to compute, and whether the losses are in it."""
+    def clear(self) -> None:
+        """Let go of the executors."""
+        self._executors.clear()
+
+    def _heads(self, outputs: Sequence[str] | None, one: bool) -> tuple[Head, ...]:
+        """Return what to compute: outputs, and the losses unless only outputs of one batch are asked for."""
         plan = self._plan
-        ports = {name: Head(name, source, plan.losses[name].example_weights) for name, source in _sources(plan).items()}
         if outputs is None:
-            wanted = ports if one else {name: ports[name] for name in loss_ports(plan)}
-            return tuple(wanted.values()), True
-        wanted_names = names(outputs, "outputs")
-        named = [ports[name] if name in ports else Head(name, self._source(name)) for name in wanted_names]
-        if one and named:
-            return tuple(named), set(loss_ports(plan)) <= set(outputs)
-        losses = [ports[name] for name in loss_ports(plan) if name not in outputs]
-        return (*named, *losses), True
+            return tuple(self._head(name) for name in (plan.outputs if one else plan.loss_ports))
+        wanted = dict.fromkeys(names(outputs, "outputs"))
+        if not one or not wanted:
+            wanted.update(dict.fromkeys(plan.loss_ports))
+        return tuple(self._head(name) for name in wanted)
+
+    def _head(self, name: str) -> Head:
+        graph = self._plan.graph_of_nodes
+        if name in graph.outputs:
+            return Head(name, graph.outputs[name], self._plan.losses[name].example_weights)
+        found = graph.source_of(name)
+        if found is None:
+            raise unknown("output or layer", name, [*graph.outputs, *graph.nets, *graph.nodes], "the plan")
+        return Head(name, found)
 
     @staticmethod
     def _shown(heads: tuple[Head, ...], outputs: Sequence[str] | None, one: bool) -> list[str]:
         if outputs is not None:
             return list(outputs)
         return [head.name for head in heads] if one else []
-
-    def _source(self, name: str) -> Source:
-        """Return the layer's port of a name such as "lstm", "lstm.State" or "encoder.lstm.State"."""
-        nodes = self._plan.graph_of_nodes.nodes
-        if name in nodes:
-            return Source(name, nodes[name].layer.output_ports()[0])
-        path, _, port = name.rpartition(".")
-        if path in nodes and port in nodes[path].layer.output_ports():
-            return Source(path, port)
-        raise unknown("output or layer", name, [*self._plan.outputs, *nodes], "the plan")
 
     def _passes(
         self, batch: object, heads: tuple[Head, ...]
@@ -126,7 +126,7 @@ class Evaluator:
             executor.collect()
         except StepError as error:
             self._executors.clear()  # MXNet would tell of this failure again
-            raise Error(f"the evaluation failed on the device: {error.cause}") from error
+            raise Error(f"the evaluation failed on the device: {error}") from error
 
     def _limits(self, heads: tuple[Head, ...]) -> Limits:
         plan = self._plan
@@ -141,10 +141,6 @@ class Evaluator:
                 self._store, self._batch_size, lengths, training=False, heads=heads, clock=Clock(), slots=1
             )
         return self._executors[key]
-
-
-def _sources(plan: Plan) -> Mapping[str, Source]:
-    return plan.graph_of_nodes.outputs
 
 
 def _rows(batch: CheckedBatch, begin: int, end: int) -> CheckedBatch:

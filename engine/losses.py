@@ -72,8 +72,8 @@ class LossSums:
     def __init__(self, plan: Plan) -> None:
         """Start with no rows."""
         self._plan = plan
-        self._sums = dict.fromkeys(loss_ports(plan), 0.0)
-        self._counts = dict.fromkeys(loss_ports(plan), 0)
+        self._sums = dict.fromkeys(plan.loss_ports, 0.0)
+        self._counts = dict.fromkeys(plan.loss_ports, 0)
         self.examples = 0
         self.steps = dict.fromkeys(plan.lengths, 0)
 
@@ -103,8 +103,3 @@ class LossSums:
         values = {port: self._sums[port] / (count if reduction == "mean" else 1) for port, count in counted.items()}
         weights = {port: self._plan.losses[port].weight for port in values}
         return Losses(values, weights, step, self.examples, dict(self.steps))
-
-
-def loss_ports(plan: Plan) -> tuple[str, ...]:
-    """Return the ports that count as losses: those of loss layers, and those compiled with a weight that is not 0."""
-    return tuple(port for port, loss in plan.losses.items() if loss.is_loss or loss.weight)

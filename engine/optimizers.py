@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .._mxnet import mx
-from ..arrays import real_number
+from ..arguments import real_number
 from ..errors import ArgumentError
 from ..values import Value, register
 

@@ -15,7 +15,8 @@ class Stats:
     Attributes:
         steps: The number of queued steps.
         examples: The number of their rows.
-        nan_inputs: How many NaN each input port has brought, for ports that brought any.
+        nan_inputs: How many NaN each input port has brought, for ports that brought any; those in NDArrays are not
+            counted, as that would wait for the device.
     """
 
     steps: int = 0

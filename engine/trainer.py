@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import NDArray
 
 from .._mxnet import mx
-from ..arrays import names, positive_int
+from ..arguments import names, positive_int
 from ..errors import ArgumentError, Error, NetError, StepError
-from ..executors.executor import Executor
+from ..executors.executor import Executor, check_input_gradients
 from ..executors.handles import ArrayMapping, Clock, OutputHandle
+from ..executors.indices import IndexCheck, check_indices
 from ..executors.inputs import CheckedBatch, Limits, check_batch
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
 from ..plans.lowering import check_lengths
 from ..plans.net import NetGraph
 from ..plans.plan import Plan
+from ..resources import Resource
 from .evaluation import Evaluation, Evaluator
 from .interrupts import Uninterrupted
-from .losses import Losses, LossSums, loss_ports
+from .losses import Losses, LossSums
 from .optimizers import Optimizer
 from .stats import Stats
 
@@ -43,6 +44,7 @@ class _Step:
         rows: Its true rows.
         lengths: Its number of steps by length name.
         losses: Copies of its losses, on the device.
+        indices: Counts of indices out of range, of ports that came as NDArrays.
         done: A number that is written once the parameters have moved; to read it is to wait for that.
         mark: The number; another one means that the step failed, even if someone else was told why.
     """
@@ -51,6 +53,7 @@ class _Step:
     rows: int
     lengths: Mapping[str, int]
     losses: Mapping[str, Any]
+    indices: tuple[IndexCheck, ...]
     done: Any
     mark: float
 
@@ -59,13 +62,15 @@ class _Step:
 
         Raises:
             MXNetError: The step failed.
+            StepError: Indices were out of range.
         """
+        check_indices(self.indices, "step", self.number)
         if self.done.asscalar() != self.mark:
             raise mx.MXNetError("its failure was told to another reader of its arrays")
         return {port: array.asnumpy() for port, array in self.losses.items()}
 
 
-class Trainer:
+class Trainer(Resource):
     """Trains a plan: `update` queues a step and returns, `current_loss` waits for it.
 
     Args:
@@ -77,17 +82,9 @@ class Trainer:
         device: "cpu", "gpu:0", or a context of MXNet.
         seed: Start values depend on (seed, path, shape), random nodes on (seed, step). None draws a seed.
         arrays: Start values, copied: a net with arrays, a mapping, or another trainer's arrays; may be a part.
-        depth: How many steps may be unfinished: `update` waits only when there are as many.
+        depth: How many steps may be unfinished: `update` waits only when there are as many. Each takes host memory
+            of the size of the inputs.
         input_gradients: Input ports whose gradients are wanted, in `gradients`.
-
-    Attributes:
-        plan: The plan.
-        optimizer: The optimizer.
-        batch_size: The largest number of rows.
-        device: MXNet's context of the device.
-        seed: The seed.
-        store: The parameters, gradients and auxiliary arrays; `instantiate` can share them.
-        step: The number of the last queued step, 0 before the first.
 
     Raises:
         ArgumentError: An argument is not usable.
@@ -120,21 +117,19 @@ class Trainer:
     ) -> None:
         """Allocate the arrays; with fixed lengths, bind the executor."""
         _check(plan, optimizer)
-        self.plan = plan
-        self.optimizer = optimizer
-        self.batch_size = positive_int(batch_size, "batch_size")
-        self.seed = _seed(seed)
+        self._plan = plan
+        self._optimizer = optimizer
+        self._batch_size = positive_int(batch_size, "batch_size")
         self._depth = positive_int(depth, "depth")
         self._lengths = {} if lengths is None else check_lengths(plan, lengths)
-        self._input_gradients = names(input_gradients, "input_gradients")
-        self.store = ParameterStore(plan, device, self.seed, arrays)
-        self.device = self.store.context
-        self._parameters = self.store.parameters.array
-        self._gradients = self.store.gradients.array
+        self._input_gradients = check_input_gradients(plan, names(input_gradients, "input_gradients"))
+        self._store = ParameterStore(plan, device, seed, arrays)
+        self._parameters = self._store.parameters.array
+        self._gradients = self._store.gradients.array
         self._state = optimizer.start(self._parameters)
         self._clock = Clock()
-        self._evaluator = Evaluator(self.store, self.batch_size, self._lengths, self._clock)
-        self._limits = Limits.of(plan, self.batch_size, self._lengths, self._clock)
+        self._evaluator = Evaluator(self._store, self._batch_size, self._lengths, self._clock)
+        self._limits = Limits.of(plan, self._batch_size, self._lengths, self._clock)
         self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
         self._last: Executor | None = None
         self._first_parameter = self._parameters[:1]
@@ -148,6 +143,38 @@ class Trainer:
         self._stats = Stats()
         if len(self._lengths) == len(plan.lengths):
             self._executor(self._lengths)
+
+    # What it is
+
+    @property
+    def plan(self) -> Plan:
+        """The plan."""
+        return self._plan
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """How parameters move."""
+        return self._optimizer
+
+    @property
+    def batch_size(self) -> int:
+        """The largest number of rows of a batch."""
+        return self._batch_size
+
+    @property
+    def device(self) -> Any:
+        """MXNet's context of the device."""
+        return self._store.context
+
+    @property
+    def seed(self) -> int:
+        """The seed, given or drawn."""
+        return self._store.seed
+
+    @property
+    def store(self) -> ParameterStore:
+        """The parameters, gradients and auxiliary arrays; `instantiate` can share them."""
+        return self._store
 
     # Training
 
@@ -176,16 +203,13 @@ class Trainer:
             StepError: An earlier step failed.
         """
         with self._alone():
-            return self._update(batch)
-
-    def _update(self, batch: Mapping[str, Any]) -> int:
-        self._check_alive()
-        checked = check_batch(batch, self._limits)
-        executor = self._executor({**self._lengths, **checked.lengths})
-        while len(self._pending) >= self._depth:
-            self._retire()
-        with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
-            return self._queue_or_fail(executor, checked)
+            self._check_alive()
+            checked = check_batch(batch, self._limits)
+            executor = self._executor({**self._lengths, **checked.lengths})
+            while len(self._pending) >= self._depth:
+                self._retire()
+            with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
+                return self._queue_or_fail(executor, checked)
 
     def _queue_or_fail(self, executor: Executor, batch: CheckedBatch) -> int:
         before = self.step
@@ -208,13 +232,13 @@ class Trainer:
         step = self._clock.now
         executor.queue_backward()
         outputs = executor.raw_outputs()
-        losses = {port: outputs[port].copy() for port in loss_ports(self.plan)}
-        self.optimizer.apply(step, self._parameters, self._gradients, self._state)
+        losses = {port: outputs[port].copy() for port in self._plan.loss_ports}
+        self._optimizer.apply(step, self._parameters, self._gradients, self._state)
         turn, place = divmod(step, self._depth)
         done, mark = self._marks[place], float(turn % 2)
         (mx.nd.ones_like if mark else mx.nd.zeros_like)(self._first_parameter, out=done)
-        self._pending.append(_Step(step, batch.rows, executor.lengths, losses, done, mark))
-        self.store.touch()
+        self._pending.append(_Step(step, batch.rows, executor.lengths, losses, executor.index_checks, done, mark))
+        self._store.touch()
         self._last = executor
         self._stats = self._stats.counting(batch.rows, batch.nans)
         return step
@@ -223,8 +247,8 @@ class Trainer:
         key = tuple(sorted(lengths.items()))
         if key not in self._executors:
             self._executors[key] = Executor(
-                self.store,
-                self.batch_size,
+                self._store,
+                self._batch_size,
                 lengths,
                 input_gradients=self._input_gradients,
                 clock=self._clock,
@@ -238,13 +262,18 @@ class Trainer:
         try:
             values = step.read()
         except mx.MXNetError as error:
-            self._pending.clear()
-            self._failure = StepError(f"step {step.number} failed on the device: {error}", step.number, error)
-            raise self._failure from error
-        sums = LossSums(self.plan)
+            self._fail(StepError(f"step {step.number} failed on the device: {error}", step.number, error))
+        except StepError as error:
+            self._fail(error)
+        sums = LossSums(self._plan)
         sums.add(values, step.rows, step.lengths)
         self._finished = step.number, sums
         self._pending.popleft()
+
+    def _fail(self, error: StepError) -> NoReturn:
+        self._pending.clear()
+        self._failure = error
+        raise error from error.cause
 
     def _collect(self) -> None:
         """Wait for all queued steps.
@@ -253,8 +282,7 @@ class Trainer:
         number is read, and told again by every later call.
         """
         with self._alone():
-            if self._failure is not None:
-                raise self._failure
+            self._check_alive()
             while self._pending:
                 self._retire()
 
@@ -290,9 +318,7 @@ class Trainer:
             ArgumentError: The reduction is neither.
             StepError: A step failed.
         """
-        with self._alone():
-            self._check_alive()
-            self._collect()
+        self._collect()
         if self._finished is None:
             raise Error("there is no loss yet: call update(batch) first")
         step, sums = self._finished
@@ -315,14 +341,21 @@ class Trainer:
     def arrays(self) -> ArrayMapping:
         """Live handles on parameters and auxiliary arrays; reading one waits for what is queued."""
         self._check_alive()
-        return self.store.handles(self._collect)
+        return self._store.handles(self._collect)
 
     @property
     def gradients(self) -> ArrayMapping:
-        """Live handles on the gradients of the last step's weighted mean loss, by array, and of inputs asked for."""
+        """Live handles on the gradients of the last step's weighted mean loss, by array, and of inputs asked for.
+
+        Raises:
+            Error: There was no step yet.
+            StepError: A step is known to have failed.
+        """
         self._check_alive()
-        inputs = {} if self._last is None else self._last.input_gradient_handles(self._collect)
-        return ArrayMapping({**self.store.gradient_handles(self._collect), **inputs}, "gradient", "the plan")
+        if self._last is None:
+            raise Error("there are no gradients yet: call update(batch) first")
+        inputs = self._last.input_gradient_handles(self._collect)
+        return ArrayMapping({**self._store.gradient_handles(self._collect), **inputs}, "gradient", "the plan")
 
     def net(self) -> NetGraph:
         """Return the net with its current arrays, as numpy copies; waits.
@@ -333,12 +366,11 @@ class Trainer:
         Raises:
             StepError: A step failed.
         """
-        self._check_alive()
         self._collect()
-        if self._net is None or self._net[0] != self.store.version or self.store.exposed:
+        if self._net is None or self._net[0] != self._store.version or self._store.exposed:
             self._net = (
-                self.store.version,
-                self.plan.net.with_arrays({path: handle.asnumpy() for path, handle in self.arrays.items()}),
+                self._store.version,
+                self._plan.net.with_arrays({path: handle.asnumpy() for path, handle in self.arrays.items()}),
             )
         return self._net[1]
 
@@ -367,12 +399,12 @@ class Trainer:
             array([3., 6., 9.], dtype=float32)
         """
         with self._alone():
-            self._check_alive()
             self._collect()
             return self._evaluator.run(batch, outputs)
 
     def stats(self) -> Stats:
         """Return what has been counted so far; does not wait."""
+        self._check_alive()
         return self._stats
 
     # Ending
@@ -389,11 +421,14 @@ class Trainer:
             self._collect()
         finally:
             self._closed = True
+            self._last = self._net = None
+            self._state = ()
             self._executors.clear()
-            self._last = None
+            self._evaluator.clear()
 
     def __enter__(self) -> Self:
         """Return the trainer."""
+        self._check_alive()
         return self
 
     def __exit__(
@@ -424,11 +459,3 @@ def _check(plan: object, optimizer: object) -> None:
         raise NetError("the plan has no parameters, so there is nothing to train; instantiate() runs it")
     if not any(loss.weight for loss in plan.losses.values()):
         raise NetError(f"all outputs have weight 0 ({', '.join(plan.outputs)}), so there is nothing to train")
-
-
-def _seed(seed: int | None) -> int:
-    if seed is None:
-        return secrets.randbits(31)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ArgumentError(f"seed must be a non-negative integer, or None to draw one, got {seed!r}")
-    return seed

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import positive_int, real_number
+from ..arguments import positive_int, real_number
 from ..errors import ArgumentError
 from ..plans.compile import compile_plan
 from ..plans.plan import Plan
@@ -60,10 +60,10 @@ def check_gradients(
     samples = positive_int(samples, "samples")
     tolerance = real_number(tolerance, "tolerance")
     precise = _in_float64(plan)
-    checked = check_batch(batch, Limits.of(precise, None, {}))
+    checked = check_batch(_on_host(batch), Limits.of(precise, None, {}))
     probe = _Probe(precise, checked, ParameterStore(precise, "cpu", seed, arrays))
     gradients = probe.gradients()
-    floor: float = 1e-6 * max(float(np.abs(found).max()) for found in gradients.values())
+    floor: float = 1e-6 * max((float(np.abs(found).max()) for found in gradients.values()), default=0.0)
     generator = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     for name, gradient in gradients.items():
@@ -82,6 +82,13 @@ def check_gradients(
             }
         )
     return Report("gradients against finite differences", tuple(rows), all(row["agrees"] for row in rows))
+
+
+def _on_host(batch: object) -> object:
+    """Return a batch with its NDArrays and handles read, so that their elements can be moved."""
+    if not isinstance(batch, Mapping):
+        return batch
+    return {port: found.asnumpy() if hasattr(found, "asnumpy") else found for port, found in batch.items()}
 
 
 def _in_float64(plan: Plan) -> Plan:

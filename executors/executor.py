@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._mxnet import mx
-from ..arrays import ArraySpec, names, positive_int
+from ..arguments import as_numbers, names, positive_int
+from ..arrays import ArraySpec, as_context
 from ..errors import ArgumentError, BatchError, Error, StepError, unknown
 from ..mappings import FrozenMapping
 from ..plans.lowering import ROW_MASK, Head, check_lengths, lower, training_heads
 from ..plans.plan import Plan
+from ..resources import Resource
 from .binding import bind
 from .handles import ArrayHandle, ArrayMapping, Clock, OutputHandle
+from .indices import IndexCheck, check_indices
 from .inputs import CheckedBatch, Limits, check_batch
 from .memory import MemoryReport, planned_bytes
 from .staging import Staging
@@ -30,7 +33,7 @@ def instantiate(
     *,
     device: object = "cpu",
     training: bool = True,
-    seed: int = 0,
+    seed: int | None = 0,
     arrays: object = None,
     store: ParameterStore | None = None,
     input_gradients: tuple[str, ...] | list[str] = (),
@@ -43,9 +46,10 @@ def instantiate(
         lengths: The number of steps by length name, for plans that have lengths.
         device: "cpu", "gpu:0", or a context of MXNet.
         training: Whether it has gradients, and `Executor.forward` runs in training mode unless told otherwise.
-        seed: Start values depend on (seed, path, shape) alone; random nodes on (seed, pass).
+        seed: Start values depend on (seed, path, shape) alone; random nodes on (seed, pass). None draws a seed.
         arrays: Start values, copied: a net with arrays, a mapping, or another executor's arrays; may be a part.
-        store: Another executor's or trainer's store, whose NDArrays are then shared; excludes seed and arrays.
+        store: Another executor's or trainer's store, whose NDArrays are then shared, with its device and its
+            seed; excludes arrays.
         input_gradients: Input ports whose gradients are wanted.
 
     Raises:
@@ -65,16 +69,46 @@ def instantiate(
     """
     if not isinstance(plan, Plan):
         raise ArgumentError(f"instantiate takes a plan (see compile_plan), got {plan!r}")
+    if not isinstance(training, bool):
+        raise ArgumentError(f"training must be True or False, got {training!r}")
     if store is None:
         store = ParameterStore(plan, device, seed, arrays)
-    elif arrays is not None or store.plan != plan:
-        raise ArgumentError("store= shares the arrays of the same plan: give neither arrays= nor another plan with it")
+    else:
+        _check_shared(store, plan, device, seed, arrays)
+    lengths = {} if lengths is None else lengths
     return Executor(
-        store, batch_size, lengths or {}, training=training, input_gradients=names(input_gradients, "input_gradients")
+        store, batch_size, lengths, training=training, input_gradients=names(input_gradients, "input_gradients")
     )
 
 
-class Executor:
+def _check_shared(store: object, plan: Plan, device: object, seed: int | None, arrays: object) -> None:
+    if not isinstance(store, ParameterStore):
+        raise ArgumentError(f"store= takes the store of an executor or a trainer, got {store!r}")
+    if store.plan != plan:
+        raise ArgumentError(f"store= shares the arrays of the same plan, which is {store.plan!r}, got {plan!r}")
+    if arrays is not None or seed not in (0, store.seed) or as_context(device) not in (mx.cpu(), store.context):
+        raise ArgumentError("store= comes with its own arrays, device and seed: give none of them with it")
+
+
+def check_input_gradients(plan: Plan, ports: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the input ports, each of which can have a gradient.
+
+    Raises:
+        UnknownNameError: There is no such port.
+        ArgumentError: A port holds indices, or travels in another dtype than the plan's.
+    """
+    for port in ports:
+        spec = plan.inputs[port]
+        if spec.count is not None:
+            raise ArgumentError(f'input_gradients: "{port}" holds indices, which have no gradient')
+        if spec.transfer_dtype != plan.dtype:
+            raise ArgumentError(
+                f'input_gradients: "{port}" travels as {spec.transfer_dtype}, and has no gradient in that dtype'
+            )
+    return ports
+
+
+class Executor(Resource):
     """A graph bound to its arrays; `instantiate` makes one.
 
     `forward` and `backward` queue their work and return; reading an output waits. One thread uses an executor.
@@ -127,8 +161,8 @@ class Executor:
         self._twin: Executor | None = None
         self._rows = 0
         self._masked_rows = self.batch_size
-        self._outputs: FrozenMapping[OutputHandle] | None = None
         self._failure: StepError | None = None
+        self.index_checks: tuple[IndexCheck, ...] = ()
         self._unused = mx.nd.zeros((1,), ctx=store.context, dtype=plan.dtype)
         self.limits = Limits.of(plan, self.batch_size, self.lengths, self.clock, self._ports)
 
@@ -158,26 +192,14 @@ class Executor:
         if not self.training:
             return {}
         trained = {name: paths for name, paths in self._lowered.arrays.items() if paths[0] in self.plan.parameters}
-        gradients = {name: self.store.gradients.view(*paths) for name, paths in trained.items()}
+        gradients = {name: self.store.gradient(*paths) for name, paths in trained.items()}
         for name, port in self._lowered.inputs.items():
             if port in self._input_gradients:
                 gradients[name] = self._input_gradients[port]
         return gradients
 
     def _input_gradient_arrays(self, ports: tuple[str, ...]) -> dict[str, Any]:
-        arrays = {}
-        for port in ports:
-            if port not in self._ports:
-                raise unknown("input", port, self._ports, "the plan")
-            if self._ports[port].count is not None:
-                raise ArgumentError(f'input_gradients: "{port}" holds indices, which have no gradient')
-            if self._ports[port].transfer_dtype != self.plan.dtype:
-                travels = self._ports[port].transfer_dtype
-                raise ArgumentError(
-                    f'input_gradients: "{port}" travels as {travels}, and has no gradient in that dtype'
-                )
-            arrays[port] = mx.nd.zeros_like(self._staging.arrays[port])
-        return arrays
+        return {port: mx.nd.zeros_like(self._staging.arrays[port]) for port in check_input_gradients(self.plan, ports)}
 
     # One pass
 
@@ -209,7 +231,7 @@ class Executor:
                 self.store, self.batch_size, self.lengths, training=False, heads=self._lowered.heads, clock=self.clock
             )
         self._twin.forward(batch)
-        self._rows, self._outputs = 0, self._twin.outputs
+        self._rows = 0
 
     def queue_forward(self, batch: CheckedBatch) -> None:
         """Queue the way of a checked batch to the device, and the forward pass.
@@ -219,11 +241,15 @@ class Executor:
         """
         self._staging.wait(self._side_ports)
         self._staging.load(batch)
+        self.index_checks = tuple(
+            IndexCheck.of(self._ports[port], array)
+            for port, array in batch.device.items()
+            if self._ports[port].count is not None
+        )
         self._set_rows(batch.rows)
         if self.training and self.plan.random_nodes:
             mx.random.seed(step_seed(self.store.seed, self.clock.now + 1), ctx=self.store.context)
         self.clock.now += 1
-        self._outputs = None
         self._bound.forward(is_train=True)
         outputs = self._bound.outputs
         for path, moved in zip(self._lowered.moved, outputs[len(self._lowered.heads) :]):
@@ -285,6 +311,10 @@ class Executor:
     def _heads(self, gradients: Mapping[str, ArrayLike] | None) -> list[Any] | None:
         if gradients is None:
             return None
+        if not isinstance(gradients, Mapping):
+            raise ArgumentError(
+                f'backward takes head gradients by output port, as in {{"Output": g}}, got {type(gradients).__name__}'
+            )
         trained = [head.name for head in self._lowered.heads if head.gradient]
         for name in gradients:
             if name not in trained:
@@ -298,11 +328,13 @@ class Executor:
         spec = self.plan.outputs[head.name]
         value = np.zeros(spec.shape(self.batch_size, self.lengths), self.plan.dtype)
         if gradient is not None:
-            given, shape = np.asarray(gradient), spec.shape(self._rows, self.lengths)
-            if given.shape != shape or given.dtype.kind not in "fiub":
-                raise BatchError(
-                    f'head gradient of "{head.name}": expected {shape} of numbers, found {given.shape} {given.dtype}'
-                )
+            shape = spec.shape(self._rows, self.lengths)
+            try:
+                given = as_numbers(gradient, self.plan.dtype)
+            except ArgumentError as error:
+                raise BatchError(f'head gradient of "{head.name}": {error}') from None
+            if given.shape != shape:
+                raise BatchError(f'head gradient of "{head.name}": expected {shape}, found {given.shape}')
             value[: self._rows] = given
         return mx.nd.array(value, ctx=self.store.context, dtype=self.plan.dtype)
 
@@ -315,7 +347,8 @@ class Executor:
         number is read, and told again by every later read.
 
         Raises:
-            StepError: The pass failed; the executor is of no more use.
+            StepError: The pass failed, after which the executor is of no more use; or indices in an NDArray were out
+                of range.
         """
         if self._failure is None:
             try:
@@ -328,15 +361,16 @@ class Executor:
                 self._failure = StepError(f"pass {now} failed on the device: {error}", now, error)
         if self._failure is not None:
             raise self._failure
+        check_indices(self.index_checks, "pass", self.clock.now)
 
     @property
     def outputs(self) -> FrozenMapping[OutputHandle]:
         """Handles on the outputs of the last pass; stale once the next pass has been queued."""
-        if self._outputs is None:
-            if self._rows == 0:
+        if self._rows == 0:
+            if self._twin is None:
                 raise Error("there are no outputs yet: call forward(batch) first")
-            self._outputs = self.handles("pass", self.collect)
-        return self._outputs
+            return self._twin.outputs
+        return self.handles("pass", self.collect)
 
     def handles(self, kind: str, collect: Callable[[], None]) -> FrozenMapping[OutputHandle]:
         """Return handles on the outputs of the last pass.
@@ -376,10 +410,11 @@ class Executor:
         return ArrayMapping({**parameters, **self.input_gradient_handles(self.collect)}, "gradient", "the plan")
 
     def input_gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
-        """Return live handles on the gradients of inputs, ``(batch_size, *item)``."""
+        """Return live handles on the gradients of inputs, ``(rows, *item)``."""
+        found = {port: array[: self._rows] for port, array in self._input_gradients.items()}
         return {
             port: ArrayHandle(ArraySpec(port, array.shape, self.plan.dtype, None), array, collect)
-            for port, array in self._input_gradients.items()
+            for port, array in found.items()
         }
 
     def memory(self) -> MemoryReport:

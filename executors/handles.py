@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._mxnet import mx
+from ..arguments import as_numbers
 from ..arrays import ArraySpec
 from ..errors import ArgumentError, StaleHandleError
 from ..mappings import FrozenMapping
@@ -74,12 +75,12 @@ class ArrayHandle:
         """
         new = self.asnumpy()
         part = new if not self.shape else new[key]
-        found = np.asarray(values)
-        if found.dtype.kind not in "fiub" or found.shape not in {(), part.shape}:
-            raise ArgumentError(
-                f'array "{self.path}": expected {part.shape} of numbers, or one number, '
-                f"found {found.shape} {found.dtype}"
-            )
+        try:
+            found = as_numbers(values, self.dtype.name)
+        except ArgumentError as error:
+            raise ArgumentError(f'array "{self.path}": {error}') from None
+        if found.shape not in {(), part.shape}:
+            raise ArgumentError(f'array "{self.path}": expected {part.shape}, or one number, found {found.shape}')
         new[key if self.shape else ...] = found
         self._array[:] = new.reshape(self._array.shape)
         if self._store is not None:
@@ -178,6 +179,10 @@ class OutputHandle:
         self.check_fresh()
         rows = self.shape[0]
         return self._array.copy() if rows == self._array.shape[0] else self._array[:rows].copy()
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a copy of a part, ``[:]`` of all; waits, and raises as `asnumpy` does."""
+        return self.asnumpy()[key]
 
     def __array__(self, dtype: Any = None) -> NDArray[Any]:
         """Let numpy read it; waits."""

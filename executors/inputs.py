@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._mxnet import mx
-from ..errors import BatchError, StaleHandleError, nearest
+from ..arguments import LARGEST, as_array, check_range, kind_of
+from ..errors import ArgumentError, BatchError, StaleHandleError, nearest
 from ..plans.plan import Plan, PortSpec
 from .handles import Clock, OutputHandle, is_ndarray
 
@@ -90,7 +90,7 @@ def check_batch(batch: object, limits: Limits) -> CheckedBatch:
             continue
         try:
             found[name] = _take(batch[name], spec, checked, limits)
-        except _ProblemError as problem:
+        except ArgumentError as problem:
             problems.append(f'port "{name}" {spec.type!r}: {problem}')
     checked.left_out = tuple(name for name in limits.ports if name not in batch and name in limits.optional)
     if not problems:
@@ -98,10 +98,6 @@ def check_batch(batch: object, limits: Limits) -> CheckedBatch:
     if problems:
         raise BatchError("the batch does not fit:\n  " + "\n  ".join(problems))
     return checked
-
-
-class _ProblemError(Exception):
-    """What is wrong with one port."""
 
 
 def _names(batch: Mapping[str, Any], limits: Limits) -> list[str]:
@@ -120,10 +116,10 @@ def _take(value: Any, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> 
         value = value.as_nd_ndarray()
     if is_ndarray(value):
         return _take_device(value, value.shape, spec, checked)
-    array = value if type(value) is np.ndarray else _as_array(value)
+    array = value if type(value) is np.ndarray else as_array(value)
     rank = _rank(spec)
     if array.ndim != rank:
-        raise _ProblemError(_rank_text(array.shape, spec, rank))
+        raise ArgumentError(_rank_text(array.shape, spec, rank))
     if spec.count is not None:
         _check_indices(array, spec.count)
     else:
@@ -134,7 +130,7 @@ def _take(value: Any, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> 
 
 def _take_handle(handle: OutputHandle, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> tuple[int, ...]:
     if limits.clock is None or not handle.belongs_to(limits.clock):
-        raise _ProblemError(f"{handle!r} belongs to another trainer or executor; give a copy of it: handle.copy()")
+        raise ArgumentError(f"{handle!r} belongs to another trainer or executor; give a copy of it: handle.copy()")
     try:
         handle.check_fresh()
     except StaleHandleError as error:
@@ -143,25 +139,15 @@ def _take_handle(handle: OutputHandle, spec: PortSpec, checked: CheckedBatch, li
 
 
 def _take_device(array: Any, shape: tuple[int, ...], spec: PortSpec, checked: CheckedBatch) -> tuple[int, ...]:
-    if spec.count is not None:
-        raise _ProblemError("indices must come from the host, where their range is checked: give .asnumpy()")
-    dtype = np.dtype(array.dtype)
-    if dtype != np.dtype(spec.transfer_dtype):
-        raise _ProblemError(f"expected an array of {spec.transfer_dtype}, found {dtype}")
+    given, travels = np.dtype(array.dtype), np.dtype(spec.transfer_dtype)
+    if spec.count is not None and given.kind not in "iu":
+        raise ArgumentError(f'expected integers, found {given}; give array.astype("int32")')
+    if spec.count is None and given != travels and travels.kind != "f":
+        raise ArgumentError(f"expected an NDArray of {travels}, found {given}")
     if len(shape) != _rank(spec):
-        raise _ProblemError(_rank_text(shape, spec, _rank(spec)))
+        raise ArgumentError(_rank_text(shape, spec, _rank(spec)))
     checked.device[spec.name] = array
     return shape
-
-
-def _as_array(value: Any) -> NDArray[Any]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # numpy below 1.24 only warns of ragged lists
-            array = np.asarray(value)
-    except (ValueError, TypeError, Warning):
-        raise _ProblemError("is ragged: its rows have different shapes; give one array") from None
-    return array
 
 
 def _rank(spec: PortSpec) -> int:
@@ -186,38 +172,38 @@ def _rank_text(shape: tuple[int, ...], spec: PortSpec, rank: int) -> str:
 
 def _check_indices(array: NDArray[Any], count: int) -> None:
     if array.dtype.kind not in "iu":
-        raise _ProblemError(f"expected integers, found {array.dtype}")
+        raise ArgumentError(f"expected integers, found {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= count):
         bad = np.argwhere((array < 0) | (array >= count))[0]
         where = ", ".join(map(str, bad))
-        raise _ProblemError(f"expected indices from 0 to {count - 1}, found {array[tuple(bad)]} at [{where}]")
+        raise ArgumentError(f"expected indices from 0 to {count - 1}, found {array[tuple(bad)]} at [{where}]")
 
 
 def _check_numbers(array: NDArray[Any], spec: PortSpec, checked: CheckedBatch) -> None:
     kind = array.dtype.kind
     if kind == "f":
-        nans = _count_nans(array)
-        if nans:
-            checked.nans[spec.name] = nans
+        _check_floats(array, spec, checked)
     elif kind not in "iub":
-        found = f"{array.dtype}" if kind != "O" else "objects (a ragged list?)"
-        raise _ProblemError(f"expected real numbers, found {found}")
+        raise ArgumentError(f"expected real numbers, found {kind_of(array)}")
     if spec.transfer_dtype[0] in "iu" and kind != "b" and array.size:
         limit = np.iinfo(spec.transfer_dtype)
         if kind == "f":
-            raise _ProblemError(f"expected integers of {spec.transfer_dtype}, found {array.dtype}")
+            raise ArgumentError(f"expected integers of {spec.transfer_dtype}, found {array.dtype}")
         if array.min() < limit.min or array.max() > limit.max:
-            raise _ProblemError(
+            raise ArgumentError(
                 f"expected numbers from {limit.min} to {limit.max} ({spec.transfer_dtype}), found others"
             )
 
 
-def _count_nans(array: NDArray[Any]) -> int:
-    """Count NaN; the sum of squares, one fast pass, is NaN only where there are any."""
+def _check_floats(array: NDArray[Any], spec: PortSpec, checked: CheckedBatch) -> None:
+    """Count NaN, and refuse what is too large; the sum of squares, one fast pass, tells that there is neither."""
     flat = array.reshape(-1)
-    if array.dtype.itemsize >= 4 and not np.isnan(np.dot(flat, flat)):  # float16 has no fast product
-        return 0
-    return int(np.isnan(flat).sum())
+    if array.dtype.itemsize >= 4 and abs(np.dot(flat, flat)) <= LARGEST:  # float16 has no fast product
+        return
+    check_range(array, spec.transfer_dtype)
+    nans = int(np.isnan(flat).sum())
+    if nans:
+        checked.nans[spec.name] = nans
 
 
 def _extents(found: Mapping[str, tuple[int, ...]], limits: Limits, checked: CheckedBatch) -> list[str]:

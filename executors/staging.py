@@ -101,8 +101,8 @@ def _copy_rows(array: Any, target: Any) -> None:
         array.copyto(target)
         return
     array.copyto(target[:rows])
-    for row in range(rows, target.shape[0]):
-        array[rows - 1 : rows].copyto(target[row : row + 1])
+    missing = target[rows:]
+    mx.nd.broadcast_to(target[rows - 1 : rows], shape=missing.shape, out=missing)
 
 
 def _slot(array: Any) -> tuple[NDArray[Any], Any]:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._mxnet import mx
+from ..arguments import as_numbers, check_seed
 from ..arrays import MOST_ELEMENTS, ArraySpec, as_arrays, as_context
-from ..errors import NetError, nearest
+from ..errors import ArgumentError, NetError, nearest
 from ..plans.initializers import initial_value
 from ..plans.plan import Plan
+from ..resources import Resource
 from .handles import ArrayHandle, ArrayMapping
 
 ALIGNMENT = 16  # elements: a cache line of float32, so that every view starts where vector code likes it
@@ -72,13 +74,13 @@ class FlatArray:
         return 0 if self.array is None else int(self.array.size * np.dtype(self.array.dtype).itemsize)
 
 
-class ParameterStore:
+class ParameterStore(Resource):
     """The arrays that executors share: parameters, their gradients, and auxiliary arrays.
 
     Args:
         plan: The plan whose arrays they are.
         device: "cpu", "gpu:0", or a context of MXNet.
-        seed: Start values depend on (seed, path, shape) alone.
+        seed: Start values depend on (seed, path, shape) alone; None draws a seed.
         arrays: Start values, copied: a net with arrays, another store's arrays, or a mapping; may be a part.
 
     Attributes:
@@ -91,14 +93,14 @@ class ParameterStore:
 
     Raises:
         NetError: A start value has no array, or another shape.
-        ArgumentError: The device is unknown, or `arrays` is of no known kind.
+        ArgumentError: The device is unknown, the seed is none, or `arrays` is of no known kind.
     """
 
-    def __init__(self, plan: Plan, device: object = "cpu", seed: int = 0, arrays: object = None) -> None:
+    def __init__(self, plan: Plan, device: object = "cpu", seed: int | None = 0, arrays: object = None) -> None:
         """Allocate and fill parameters and auxiliary arrays; gradients are allocated when first asked for."""
         self.plan = plan
         self.context = as_context(device)
-        self.seed = seed
+        self.seed = check_seed(seed)
         given = {} if arrays is None else _start_values(plan, as_arrays(arrays))
         together = {pair for node in plan.nodes.values() for group in node.packs for pair in zip(group, group[1:])}
         self._together = together
@@ -106,12 +108,16 @@ class ParameterStore:
         self.auxiliary = FlatArray(plan.auxiliary, set(), self.context, plan.dtype)
         for flat in (self.parameters, self.auxiliary):
             flat.fill(
-                {path: given[path] if path in given else initial_value(spec, seed) for path, spec in flat.specs.items()}
+                {
+                    path: given[path] if path in given else initial_value(spec, self.seed)
+                    for path, spec in flat.specs.items()
+                }
             )
         self.version = 0
         self._exposed = False
         self._gradients: FlatArray | None = None
         self._views: dict[tuple[str, ...], Any] = {}
+        self._gradient_views: dict[tuple[str, ...], Any] = {}
 
     @property
     def gradients(self) -> FlatArray:
@@ -126,6 +132,12 @@ class ParameterStore:
             flat = self.auxiliary if paths[0] in self.auxiliary.specs else self.parameters
             self._views[paths] = flat.view(*paths)
         return self._views[paths]
+
+    def gradient(self, *paths: str) -> Any:
+        """Return the view that the gradient of an argument is written to."""
+        if paths not in self._gradient_views:
+            self._gradient_views[paths] = self.gradients.view(*paths)
+        return self._gradient_views[paths]
 
     def touch(self) -> None:
         """Note that arrays change."""
@@ -148,8 +160,7 @@ class ParameterStore:
 
     def gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
         """Return live handles on the gradients of the parameters."""
-        flat = self.gradients
-        return {path: ArrayHandle(spec, flat.view(path), collect) for path, spec in flat.specs.items()}
+        return {path: ArrayHandle(spec, self.gradient(path), collect) for path, spec in self.plan.parameters.items()}
 
 
 def _start_values(plan: Plan, arrays: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -160,10 +171,13 @@ def _start_values(plan: Plan, arrays: Mapping[str, Any]) -> dict[str, NDArray[An
         if path not in specs:
             wrong.append(f'the plan has no array "{path}"{nearest(path, specs)}')
             continue
-        value = found.asnumpy() if hasattr(found, "asnumpy") else np.asarray(found)
-        if value.shape != specs[path].shape or value.dtype.kind not in "fiub":
-            wrong.append(f'"{path}": expected {specs[path].shape} of numbers, found {value.shape} {value.dtype}')
-        values[path] = value
+        try:
+            values[path] = as_numbers(found, plan.dtype)
+        except ArgumentError as error:
+            wrong.append(f'"{path}": {error}')
+            continue
+        if values[path].shape != specs[path].shape:
+            wrong.append(f'"{path}": expected {specs[path].shape}, found {values[path].shape}')
     if wrong:
-        raise NetError("arrays: " + "\n".join(wrong))
+        raise NetError("arrays do not fit the plan:\n  " + "\n  ".join(wrong))
     return values

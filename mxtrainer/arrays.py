@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ._mxnet import mx
 from .errors import ArgumentError
 
-if TYPE_CHECKING:
-    from typing_extensions import TypeGuard
-
 REAL_DTYPES = ("float32", "float64")
 MOST_ELEMENTS = 2**31 - 1  # of one NDArray: MXNet is built with 32-bit sizes, and notices only when it runs
-LARGEST, SMALLEST = (float(bound) for bound in (np.finfo(np.float32).max, np.finfo(np.float32).tiny))
 TRANSFER_DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64")
 
 
@@ -126,62 +119,3 @@ def _check_gpu(number: int) -> None:
     found = mx.context.num_gpus()
     if number >= found:
         raise ArgumentError(f'device "gpu:{number}": this machine has {found} GPUs, counted from 0')
-
-
-def is_integer(value: object) -> TypeGuard[int]:
-    """Tell whether the value is an integer of Python or numpy; True and False are none."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def positive_int(value: object, what: str) -> int:
-    """Return the value as an int of at least 1.
-
-    Raises:
-        ArgumentError: It is not one.
-    """
-    if not is_integer(value) or value < 1:
-        raise ArgumentError(f"{what} must be a positive integer, got {value!r}")
-    return int(value)
-
-
-def names(value: object, what: str) -> tuple[str, ...]:
-    """Return a sequence of names as a tuple.
-
-    Raises:
-        ArgumentError: It is none, or a single string.
-    """
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in value):
-        raise ArgumentError(f'{what} must be a list of names, as in ["Input"], got {value!r}')
-    return tuple(value)
-
-
-def real_number(value: object, what: str) -> float:
-    """Return the value as a float that MXNet can take: its operators read numbers in float32.
-
-    One that is smaller than every float32 becomes 0.
-
-    Raises:
-        ArgumentError: It is not a number, not finite, or larger than every float32.
-    """
-    number = math.nan
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # an int beyond all floats
-            number = float(value)
-    if not abs(number) <= LARGEST:  # NaN, too
-        large = ", which is too large for float32" if math.isfinite(number) else ""
-        raise ArgumentError(f"{what} must be a finite number, got {value!r}{large}")
-    return number if abs(number) >= SMALLEST else 0.0
-
-
-def shape_of_ints(value: object, what: str) -> tuple[int, ...]:
-    """Return a shape: one positive integer or a sequence of them.
-
-    Raises:
-        ArgumentError: It is something else.
-    """
-    many = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-    entries = value if many else (value,)
-    try:
-        return tuple(positive_int(entry, what) for entry in entries)  # type: ignore[attr-defined]  # by the lines above
-    except ArgumentError:
-        raise ArgumentError(f"{what} must be a positive integer, or a tuple of them, got {value!r}") from None

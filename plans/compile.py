@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..arrays import ArraySpec, check_dtype, real_number
+from ..arguments import real_number
+from ..arrays import ArraySpec, check_dtype
 from ..errors import NetError, nearest
 from ..mappings import FrozenMapping
 from .graph import Graph, Source, Types, undetermined
@@ -63,6 +64,7 @@ def compile_plan(
     return Plan(
         net=bare,
         losses=specs,
+        loss_ports=tuple(port for port, loss in specs.items() if loss.is_loss or loss.weight),
         dtype=dtype,
         inputs=_inputs(bare, specs, dtype),
         outputs=FrozenMapping(

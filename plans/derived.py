@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NetError, nearest
-from .graph import Source, is_net
+from .graph import Source, is_net, reached
 from .layers.base import Layer
 from .paths import Edges, source_of, split_name
 from .types import PortType
@@ -63,7 +63,7 @@ def take(net: NetGraph, outputs: Mapping[str, str], inputs: Mapping[str, str]) -
     sources = {port: _output_of(net, port, text) for port, text in outputs.items()}
     cut = {_input_of(net, text): Source(None, port) for port, text in inputs.items()}
     feeds = {**net.feeds, **cut}
-    kept = _reached(sources.values(), feeds)
+    kept = reached(sources.values(), lambda name: [source for (owner, _), source in feeds.items() if owner == name])
     _check_cut(cut, inputs, feeds, kept)
     edges = Edges(
         feeds={place: source for place, source in feeds.items() if place[0] in kept},
@@ -122,18 +122,6 @@ def _type_at(net: NetGraph, place: Place) -> PortType | None:
         if source == Source(None, port)
     )
     return next((found for found in uses if found is not None), None)
-
-
-def _reached(sources: Iterable[Source], feeds: Mapping[Place, Source]) -> set[str]:
-    """Return the layers that these sources need."""
-    kept: set[str] = set()
-    waiting = [source.node for source in sources]
-    while waiting:
-        name = waiting.pop()
-        if name is not None and name not in kept:
-            kept.add(name)
-            waiting.extend(source.node for (owner, _), source in feeds.items() if owner == name)
-    return kept
 
 
 def _known(types: Mapping[str, PortType | None]) -> dict[str, PortType]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,6 +57,7 @@ class Graph:
         order: Their paths, each after those that feed it, otherwise as written.
         inputs: The net's input ports.
         outputs: The source of each output port of the net.
+        nets: The sources of the output ports of each net in the net, by its path.
         share: Whose arrays a node, or an array, uses.
     """
 
@@ -64,7 +65,19 @@ class Graph:
     order: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: FrozenMapping[Source]
+    nets: FrozenMapping[FrozenMapping[Source]]
     share: FrozenMapping[str]
+
+    def source_of(self, name: str) -> Source | None:
+        """Return the source that a layer, "lstm", a net in the net, or a port of either, "lstm.State", stands for."""
+        path, _, port = name.rpartition(".")
+        if name in self.nodes:
+            return Source(name, self.nodes[name].layer.output_ports()[0])
+        if name in self.nets:
+            return next(iter(self.nets[name].values()))
+        if path in self.nodes and port in self.nodes[path].layer.output_ports():
+            return Source(path, port)
+        return self.nets[path].get(port) if path in self.nets else None
 
     def inputs_of(self, sources: tuple[Source, ...]) -> set[str]:
         """Return the net's input ports that these sources need."""
@@ -87,14 +100,20 @@ class Graph:
 
     def needed_by(self, sources: tuple[Source, ...]) -> tuple[str, ...]:
         """Return the nodes that these sources need, in order."""
-        needed: set[str] = set()
-        waiting = [source.node for source in sources]
-        while waiting:
-            path = waiting.pop()
-            if path is not None and path not in needed:
-                needed.add(path)
-                waiting.extend(feed.node for feed in self.nodes[path].feeds.values())
+        needed = reached(sources, lambda path: self.nodes[path].feeds.values())
         return tuple(path for path in self.order if path in needed)
+
+
+def reached(sources: Iterable[Source], feeds: Callable[[str], Iterable[Source]]) -> set[str]:
+    """Return the nodes that some sources need, given what feeds a node."""
+    found: set[str] = set()
+    waiting = [source.node for source in sources]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting.extend(source.node for source in feeds(node))
+    return found
 
 
 class _Scope:
@@ -120,6 +139,14 @@ class _Scope:
             inner = self.inner[source.node]
             return inner.resolve(inner.net.output_sources[source.port])
         return Source(self.prefix + source.node, source.port)
+
+    def nets(self) -> Iterator[tuple[str, FrozenMapping[Source]]]:
+        """Yield the nets in this one with the sources of their outputs, depth first."""
+        for name, inner in self.inner.items():
+            found = {port: inner.resolve(source) for port, source in inner.net.output_sources.items()}
+            outputs = {port: source for port, source in found.items() if source is not None}
+            yield self.prefix + name, FrozenMapping(outputs, "output", f'the net "{self.prefix}{name}"')
+            yield from inner.nets()
 
     def share(self) -> Iterator[tuple[str, str]]:
         """Yield who uses whose arrays, outer nets first."""
@@ -170,6 +197,7 @@ def flatten(net: NetGraph) -> Graph:
         _sorted(nodes),
         tuple(net.inputs),
         FrozenMapping(outputs, "output", "the net"),
+        FrozenMapping(dict(scope.nets())),
         FrozenMapping(dict(scope.share())),
     )
     for user in graph.share:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import ArraySpec, real_number
+from ..arguments import real_number
+from ..arrays import ArraySpec
 from ..errors import ArgumentError
 from ..values import Value, register
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._mxnet import mx
-from ..arrays import positive_int
+from ..arguments import positive_int
 from ..errors import ArgumentError, nearest
 from ..mappings import FrozenMapping
 from .graph import Source

@@ -100,6 +100,7 @@ class Plan:
     Attributes:
         net: The net, without arrays.
         losses: The weights of the output ports.
+        loss_ports: The ports that count as losses: of loss layers, and those with a weight that is not 0.
         dtype: The dtype of all real arrays.
         inputs: The input ports, those of example weights last.
         outputs: The output ports.
@@ -113,6 +114,7 @@ class Plan:
 
     net: NetGraph
     losses: FrozenMapping[LossSpec]
+    loss_ports: tuple[str, ...]
     dtype: str
     inputs: FrozenMapping[PortSpec]
     outputs: FrozenMapping[PortSpec]

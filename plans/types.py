@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Union
 
-from ..arrays import check_transfer_dtype, positive_int, shape_of_ints
+from ..arguments import positive_int, shape_of_ints
+from ..arrays import check_transfer_dtype
 from ..errors import ArgumentError
 from ..values import Value, register
 

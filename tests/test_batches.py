@@ -56,13 +56,18 @@ BAD_BATCHES: dict[str, tuple[Any, list[str]]] = {
         ["it has 4 rows, more than the batch size of 3"],
     ),
     "no steps": ({"Input": TOKENS[:, :0], "Target": TOKENS[:, :0]}, ["no steps"]),
-    "an NDArray of another dtype": (
-        {**GOOD, "lstm.State": mx.nd.zeros((3, 8), dtype="float64")},
-        ["expected an array of float32, found float64"],
-    ),
     "an NDArray of another rank": ({**GOOD, "lstm.State": mx.nd.zeros((8,))}, ["expected (batch, 8), found (8,)"]),
     "an NDArray of another size": ({**GOOD, "lstm.State": mx.nd.zeros((3, 7))}, ["found (3, 7)"]),
-    "an NDArray for indices": ({**GOOD, "Input": mx.nd.zeros((3, 5))}, ["indices must come from the host"]),
+    "an NDArray for indices": (
+        {**GOOD, "Input": mx.nd.zeros((3, 5))},
+        ["expected integers, found float32"],
+    ),
+    "a masked array": (
+        {**GOOD, "lstm.State": np.ma.masked_all((3, 8))},  # type: ignore[no-untyped-call]  # numpy's
+        ["masked array, whose mask would be lost"],
+    ),
+    "a number beyond float32": ({**GOOD, "lstm.State": np.full((3, 8), 1e300)}, ["holds 1e+300, which is too large"]),
+    "numbers beyond int64": ({**GOOD, "lstm.State": [[10**400] * 8] * 3}, ["objects, the first of them of type int"]),
     "several at once": (
         {"Inptu": TOKENS, "Target": TOKENS + 11, "lstm.State": np.zeros((3, 8, 1))},
         ['"Inptu"; did you mean "Input"', '"Input" Sequence', "found 11 at", "found (3, 8, 1)"],
@@ -156,10 +161,47 @@ def test_real_ports_take_real_integer_and_bool_arrays(linear_plan: mxt.Plan, dty
     np.testing.assert_array_equal(executor.outputs["Loss"].asnumpy(), [4.0, 0.0])
 
 
-def test_a_number_too_large_for_the_dtype_becomes_infinite_without_a_warning(linear_plan: mxt.Plan) -> None:
+def test_infinite_inputs_are_taken_as_they_are(linear_plan: mxt.Plan) -> None:
     executor = mxt.instantiate(linear_plan, 1, arrays={"linear.Weights": [[2.0]]})
-    executor.forward({"Input": [1e300], "Target": [0.0]})
+    executor.forward({"Input": [np.inf], "Target": [0.0]})
     assert np.isinf(executor.outputs["Loss"].asnumpy())
+
+
+def test_ndarrays_of_another_dtype_are_cast(text_plan: mxt.Plan, rng: np.random.Generator) -> None:
+    batch = text_batch(rng)
+    states = {"lstm.State": rng.normal(size=(3, 8)), "lstm.CellState": rng.normal(size=(3, 8))}
+    losses: list[Any] = []
+    for given in (
+        {**batch, **states},
+        {port: mx.nd.array(found, dtype=found.dtype) for port, found in {**batch, **states}.items()},
+    ):
+        executor = mxt.instantiate(text_plan, 4, {"t": 5})
+        executor.forward(given)
+        losses.append(executor.outputs["Loss"].asnumpy())
+    np.testing.assert_array_equal(*losses)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64"])
+def test_indices_in_an_ndarray_are_checked_in_the_queue(text_plan: mxt.Plan, dtype: str) -> None:
+    tokens = np.array([[1, 2, 11], [-1, 3, 10]])
+    batch = {"Input": mx.nd.array(tokens, dtype=dtype), "Target": tokens % 11}
+    message = r'port "Input": expected indices from 0 to 10, found 2 others'
+    executor = mxt.instantiate(text_plan, 2, {"t": 3})
+    executor.forward(batch)
+    with pytest.raises(mxt.StepError, match=rf"pass 1: {message}"):
+        executor.outputs["Loss"].asnumpy()
+    executor.forward({**batch, "Input": mx.nd.array(tokens % 11, dtype=dtype)})
+    assert executor.outputs["Loss"].asnumpy().shape == (2,)
+    trainer = mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=2)
+    assert trainer.update(batch) == 1
+    for call in (trainer.current_loss, lambda: trainer.update(batch)):
+        with pytest.raises(mxt.StepError, match=rf"step 1: {message}") as caught:
+            call()
+        assert caught.value.step == 1
+    fresh = mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=2)
+    with pytest.raises(mxt.Error, match=message):
+        fresh.evaluate(batch)
+    assert fresh.evaluate({"Input": tokens % 11, "Target": tokens % 11}).losses["Loss"] > 0
 
 
 def test_memory_order_and_strides_do_not_matter(text_plan: mxt.Plan, rng: np.random.Generator) -> None:
@@ -223,15 +265,37 @@ def test_a_trainers_arguments_are_checked(
         ({"batch_size": -3}, "batch_size"),
         ({"lengths": None}, '"t" is missing'),
         ({"device": "gpu:1"}, "no GPU support"),
-        ({"arrays": {}, "store": "self"}, "neither"),
+        ({"arrays": {}, "store": "own"}, "give none of them"),
+        ({"seed": 5, "store": "own"}, "give none of them"),
+        ({"store": "other"}, "of the same plan"),
+        ({"store": "x"}, "takes the store of"),
+        ({"seed": -1}, "seed must be a non-negative integer"),
+        ({"seed": 1.5}, "seed must be a non-negative integer"),
+        ({"lengths": []}, "must map length names"),
+        ({"training": "yes"}, "training must be True or False"),
+        ({"arrays": {"linear.Biases": np.full(11, 1e300)}}, "linear.Biases.*too large for float32"),
+        ({"arrays": {"linear.Biases": [[1.0], [2.0, 3.0]]}}, "linear.Biases.*ragged"),
     ],
 )
-def test_instantiates_arguments_are_checked(text_plan: mxt.Plan, arguments: dict[str, Any], text: str) -> None:
+def test_instantiates_arguments_are_checked(
+    text_plan: mxt.Plan, linear_plan: mxt.Plan, arguments: dict[str, Any], text: str
+) -> None:
     given: dict[str, Any] = {"plan": text_plan, "batch_size": 3, "lengths": {"t": 5}, **arguments}
+    stores = {"own": mxt.instantiate(text_plan, 1, {"t": 1}).store, "other": mxt.instantiate(linear_plan, 1).store}
     if "store" in given:
-        given["store"] = mxt.instantiate(text_plan, 1, {"t": 1}).store
-    with pytest.raises(mxt.ArgumentError, match=text):
+        given["store"] = stores.get(given["store"], given["store"])
+    kind = mxt.NetError if "linear.Biases" in arguments.get("arrays", ()) else mxt.ArgumentError
+    with pytest.raises(kind, match=text):
         mxt.instantiate(**given)
+
+
+def test_a_seed_of_numpy_is_a_seed_and_none_draws_one(linear_plan: mxt.Plan) -> None:
+    first, same = (mxt.instantiate(linear_plan, 1, seed=seed) for seed in [3, np.int64(3)])  # type: ignore[arg-type]
+    assert_same(values_of(first.arrays), values_of(same.arrays))
+    assert mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=1, seed=np.int64(3)).seed == 3  # type: ignore[arg-type]
+    assert (
+        mxt.instantiate(linear_plan, 1, seed=None).store.seed != mxt.instantiate(linear_plan, 1, seed=None).store.seed
+    )
 
 
 def test_a_plan_with_nothing_to_train_is_refused_by_a_trainer(linear_plan: mxt.Plan) -> None:

@@ -11,6 +11,7 @@ from extra_layers import Cholesky
 from numpy.typing import NDArray
 
 import mxtrainer as mxt
+from mxtrainer._mxnet import mx
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,8 @@ def test_outputs_name_any_layers_port_and_need_only_their_inputs(text_plan: mxt.
     np.testing.assert_array_equal(found.outputs["lstm"][:, -1], found.outputs["lstm.State"])
     assert found.outputs["linear"].shape == (3, 5, 11)
     assert not found.losses
+    with pytest.raises(mxt.BatchError, match="without any batch"):
+        trainer.evaluate([])
     assert trainer.evaluate(batch, outputs=["Loss", "linear"]).losses["Loss"] > 0
     with pytest.raises(mxt.UnknownNameError, match='has no output "Loss"'):
         _ = found.outputs["Loss"]
@@ -122,6 +125,31 @@ def test_a_nested_layers_output_is_named_by_its_path() -> None:
         {"Input": np.ones((2, 3))}, outputs=["encoder.linear", "encoder.elementwise.Output"]
     ).outputs
     np.testing.assert_allclose(np.tanh(found["encoder.linear"]), found["encoder.elementwise.Output"], rtol=1e-5)
+    whole = trainer.evaluate({"Input": np.ones((2, 3))}, outputs=["encoder", "encoder.Output"]).outputs
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], found["encoder.elementwise.Output"])
+    with pytest.raises(mxt.UnknownNameError, match=r'"encodre".*did you mean "encoder"'):
+        trainer.evaluate({"Input": np.ones((2, 3))}, outputs=["encodre"])
+    with pytest.raises(mxt.UnknownNameError, match=r'"encoder\.State"'):
+        trainer.evaluate({"Input": np.ones((2, 3))}, outputs=["encoder.State"])
+
+
+def test_only_the_losses_that_are_asked_for_are_given() -> None:
+    net = mxt.NetGraph(
+        {"linear": mxt.Linear(1), "square": mxt.MeanSquaredLoss(), "absolute": mxt.MeanAbsoluteLoss()},
+        [
+            ("Input", "linear", "square", "Square"),
+            ("Target", "square.Target"),
+            ("linear", "absolute", "Absolute"),
+            ("Target", "absolute.Target"),
+        ],
+        inputs={"Input": mxt.Vector(3), "Target": mxt.Vector(1)},
+    )
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=2)
+    batch = {"Input": np.ones((2, 3)), "Target": np.zeros((2, 1))}
+    every = trainer.evaluate(batch).losses
+    assert dict(trainer.evaluate(batch, outputs=["Absolute"]).losses) == {"Absolute": every["Absolute"]}
+    assert trainer.evaluate(batch, outputs=[]).losses == every
 
 
 def test_a_length_that_the_outputs_do_not_need_may_be_left_out() -> None:
@@ -184,6 +212,10 @@ def test_check_gradients_finds_what_is_wrong_and_what_is_right(text_plan: mxt.Pl
     )
     assert not wrong.exact
     assert "DIFFERS" in str(wrong)
+    tokens = {port: mx.nd.array(found, dtype="int32") for port, found in text_batch(rng).items()}
+    assert mxt.check_gradients(text_plan, tokens, samples=2).exact
+    bare = mxt.compile_plan(mxt.NetChain([mxt.MeanSquaredLoss()], inputs={"Input": mxt.Scalar()}))
+    assert mxt.check_gradients(bare, {"Input": mx.nd.array([1.0]), "Target": [3.0]}).exact
     for arguments, text in (({"samples": 0}, "samples"), ({"tolerance": "x"}, "tolerance")):
         with pytest.raises(mxt.ArgumentError, match=text):
             mxt.check_gradients(text_plan, text_batch(rng), **arguments)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
 import signal
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,7 @@ from reference import ORACLES, adam, sgd
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
+from mxtrainer.executors.executor import Executor
 
 GOLDEN = [
     16.3051, 16.2481, 16.1912, 16.1344, 16.0778, 16.0214, 15.9651, 15.909, 15.853, 15.7971, 15.7414, 15.6858, 15.6303,
@@ -416,11 +421,13 @@ def test_arrays_are_read_and_written_by_name(linear_plan: mxt.Plan) -> None:
     assert trainer.arrays["linear.Weights"][:] == 3.0
     assert trainer.arrays["linear.Biases"][0] == 0.5
     assert trainer.evaluate({"Input": [2.0]}, outputs=["linear"]).outputs["linear"] == 6.5
+    trainer.arrays["linear.Weights"] = mx.nd.array([[2.0]])
+    assert trainer.arrays["linear.Weights"][:] == 2.0
     trainer.arrays["linear.Weights"].array[:] = 1.0
     assert np.asarray(trainer.arrays["linear.Weights"]) == 1.0
 
 
-@pytest.mark.parametrize("values", [[1.0, 2.0], [[1.0, 2.0]], "x", [["x"]], [[None]]])
+@pytest.mark.parametrize("values", [[1.0, 2.0], [[1.0, 2.0]], "x", [["x"]], [[None]], [[1e300]]])
 def test_an_array_takes_only_its_own_shape(linear_plan: mxt.Plan, values: Any) -> None:
     trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     before = values_of(trainer.arrays)
@@ -454,7 +461,7 @@ def test_gradients_of_inputs_are_given_on_request(linear_plan: mxt.Plan) -> None
         linear_plan, mxt.SGD(0.0), batch_size=4, arrays={"linear.Weights": [[3.0]]}, input_gradients=["Input"]
     )
     trainer.update({"Input": [1.0, 2.0], "Target": [0.0, 0.0]})
-    np.testing.assert_allclose(trainer.gradients["Input"][:2], [2 * 3 * 3 / 2, 2 * 6 * 3 / 2])
+    np.testing.assert_allclose(trainer.gradients["Input"][:], [2 * 3 * 3 / 2, 2 * 6 * 3 / 2])
     assert set(trainer.gradients) == {"linear.Weights", "linear.Biases", "Input"}
 
 
@@ -641,10 +648,66 @@ def test_a_batch_of_other_rows_does_not_make_update_wait(gate: threading.Event) 
 def test_a_closed_trainer_refuses_every_call(linear_plan: mxt.Plan) -> None:
     with mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4) as trainer:
         trainer.update(linear_batch())
+        arrays, output = trainer.arrays, trainer.outputs["Loss"]
     trainer.close()
-    for call in (lambda: trainer.update(linear_batch()), trainer.current_loss, trainer.net):
+    for call in (
+        lambda: trainer.update(linear_batch()),
+        lambda: trainer.evaluate(linear_batch()),
+        lambda: trainer.outputs,
+        lambda: trainer.arrays,
+        lambda: trainer.gradients,
+        lambda: arrays["linear.Weights"][:],
+        lambda: arrays.__setitem__("linear.Weights", [[1.0]]),
+        output.asnumpy,
+        trainer.current_loss,
+        trainer.net,
+        trainer.stats,
+        trainer.__enter__,
+    ):
         with pytest.raises(mxt.Error, match="closed"):
             call()
+
+
+def test_a_closed_trainer_lets_go_of_its_executors(linear_plan: mxt.Plan) -> None:
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
+    trainer.update(linear_batch())
+    trainer.evaluate(linear_batch())
+    bound = [
+        weakref.ref(found) for found in gc.get_objects() if isinstance(found, Executor) and found.store is trainer.store
+    ]
+    assert len(bound) == 2
+    gc.disable()
+    try:
+        trainer.close()
+        assert [found() for found in bound] == [None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("name", ["plan", "optimizer", "batch_size", "device", "seed", "store", "step"])
+def test_what_a_trainer_was_made_with_cannot_be_assigned(linear_plan: mxt.Plan, name: str) -> None:
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
+    with pytest.raises(AttributeError):
+        setattr(trainer, name, getattr(trainer, name))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_what_owns_arrays_is_neither_copied_nor_pickled(linear_plan: mxt.Plan, copied: Any) -> None:
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
+    for owner in (trainer, mxt.instantiate(linear_plan, 1), trainer.store):
+        with pytest.raises(mxt.Error, match="cannot be copied or pickled"):
+            copied(owner)
+
+
+@pytest.mark.parametrize("ports", [["Inptu"], ["lstm.State", "Nothing"]])
+def test_gradients_of_unknown_inputs_are_refused_at_once(text_plan: mxt.Plan, ports: list[str]) -> None:
+    with pytest.raises(mxt.UnknownNameError, match="input"):
+        mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=4, input_gradients=ports)
+
+
+def test_there_are_no_gradients_before_the_first_step(linear_plan: mxt.Plan) -> None:
+    with pytest.raises(mxt.Error, match="no gradients yet"):
+        _ = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4).gradients
 
 
 def test_leaving_the_context_keeps_an_exception_that_is_on_its_way() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import mxtrainer as mxt
-from mxtrainer.arrays import ArraySpec, as_arrays, as_context, check_dtype, positive_int, real_number, shape_of_ints
+from mxtrainer.arguments import positive_int, real_number, shape_of_ints
+from mxtrainer.arrays import ArraySpec, as_arrays, as_context, check_dtype
 from mxtrainer.errors import nearest, unknown
 from mxtrainer.mappings import FrozenMapping
 from mxtrainer.values import Value, canonical_json, from_data, open_json, parse_json, register, to_data

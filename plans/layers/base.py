@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..._mxnet import mx
-from ...arrays import positive_int
+from ...arguments import positive_int
 from ...errors import ArgumentError, nearest
 from ...mappings import FrozenMapping
 from ...values import Value

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from ..._mxnet import mx
-from ...arrays import is_integer
+from ...arguments import is_integer
 from ...errors import ArgumentError
 from ...values import register
 from ..initializers import Initializer, Xavier, Zeros

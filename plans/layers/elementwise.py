@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Callable, ClassVar
 
 from ..._mxnet import mx
-from ...arrays import is_integer, real_number, shape_of_ints
+from ...arguments import is_integer, real_number, shape_of_ints
 from ...errors import ArgumentError
 from ...values import register
 from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_item

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..._mxnet import mx
-from ...arrays import shape_of_ints
+from ...arguments import shape_of_ints
 from ...errors import ArgumentError
 from ...values import register
 from ..initializers import Initializer, Xavier, Zeros

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..._mxnet import mx
-from ...arrays import real_number
+from ...arguments import real_number
 from ...errors import ArgumentError, NetError
 from ...values import register
 from ..types import Array, Index, Item, Sequence, item_if_known, with_item

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..._mxnet import mx
-from ...arrays import real_number
+from ...arguments import real_number
 from ...errors import ArgumentError
 from ...values import register
 from ..initializers import Initializer, Ones, Zeros

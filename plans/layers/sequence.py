@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..._mxnet import mx
-from ...arrays import is_integer
+from ...arguments import is_integer
 from ...errors import ArgumentError
 from ...values import register
 from ..types import Array, Item, PortType, Sequence, item_of, length_of, with_item
