@@ -30,6 +30,15 @@ def gate() -> Iterator[threading.Event]:
 
 
 @pytest.fixture(scope="session")
+def gated_plan() -> mxt.Plan:
+    net = mxt.NetChain(
+        [extra_layers.Gate(), mxt.Linear(), mxt.MeanSquaredLoss()],
+        inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar()},
+    )
+    return mxt.compile_plan(net)
+
+
+@pytest.fixture(scope="session")
 def linear_plan() -> mxt.Plan:
     """One linear unit from a Scalar to a Scalar."""
     net = mxt.NetChain([mxt.Linear(), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar()})
