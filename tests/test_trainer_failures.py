@@ -8,6 +8,7 @@ import pickle
 import signal
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,14 @@ from extra_layers import Cholesky, Gate
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
 from mxtrainer.executors.executor import Executor
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_step_that_fails_on_the_device_is_named_by_every_later_call() -> None:
@@ -65,7 +74,7 @@ def test_a_step_that_is_cut_short_while_it_is_queued_is_not_passed_over(linear_p
             call()
 
 
-def test_ctrl_c_while_a_step_is_queued_comes_after_it(linear_plan: mxt.Plan) -> None:
+def test_ctrl_c_while_a_step_is_queued_comes_after_it(ctrl_c: None, linear_plan: mxt.Plan) -> None:
     class Pressed(mxt.SGD):
         def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
             if update == 2:
@@ -84,7 +93,7 @@ def test_ctrl_c_while_a_step_is_queued_comes_after_it(linear_plan: mxt.Plan) -> 
     assert_same(values_of(trainer.arrays), values_of(twin.arrays))
 
 
-def test_a_step_that_fails_while_ctrl_c_is_held_back_is_not_forgotten(linear_plan: mxt.Plan) -> None:
+def test_a_step_that_fails_while_ctrl_c_is_held_back_is_not_forgotten(ctrl_c: None, linear_plan: mxt.Plan) -> None:
     class Both(mxt.SGD):
         def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
             signal.raise_signal(signal.SIGINT)
