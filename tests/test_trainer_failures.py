@@ -74,7 +74,8 @@ def test_a_step_that_is_cut_short_while_it_is_queued_is_not_passed_over(linear_p
             call()
 
 
-def test_ctrl_c_while_a_step_is_queued_comes_after_it(ctrl_c: None, linear_plan: mxt.Plan) -> None:
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_while_a_step_is_queued_comes_after_it(linear_plan: mxt.Plan) -> None:
     class Pressed(mxt.SGD):
         def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
             if update == 2:
@@ -93,7 +94,8 @@ def test_ctrl_c_while_a_step_is_queued_comes_after_it(ctrl_c: None, linear_plan:
     assert_same(values_of(trainer.arrays), values_of(twin.arrays))
 
 
-def test_a_step_that_fails_while_ctrl_c_is_held_back_is_not_forgotten(ctrl_c: None, linear_plan: mxt.Plan) -> None:
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_step_that_fails_while_ctrl_c_is_held_back_is_not_forgotten(linear_plan: mxt.Plan) -> None:
     class Both(mxt.SGD):
         def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
             signal.raise_signal(signal.SIGINT)
