@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import names
-from ..errors import BatchError, Error, StepError, unknown
-from ..executors.executor import Executor
-from ..executors.handles import Clock
+from ..errors import ArgumentError, BatchError, Error, StepError, unknown
+from ..executors.bound import Bound, Bucket, Shared
+from ..executors.bucketed import bucket_of
+from ..executors.buckets import Policy
+from ..executors.cache import Cache
+from ..executors.handles import Clock, zero_padding
 from ..executors.inputs import CheckedBatch, Limits, check_batch
+from ..executors.staging import InputBuffers
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
 from ..plans.lowering import Head
 from .losses import Losses, LossSums
+
+Lengths = Mapping[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,35 @@ class Evaluation:
 
     Attributes:
         losses: The losses over all rows.
-        outputs: The outputs by name, ``(rows, *item)`` or ``(rows, t, *item)``.
+        outputs: The outputs by name, ``(rows, *item)``, or ``(rows, t, *item)`` with the steps of the longest example
+            of all, zero over padding.
+        lengths: The true number of steps of each example, ``(rows,)``, by length name.
     """
 
     losses: Losses
     outputs: FrozenMapping[NDArray[Any]]
+    lengths: FrozenMapping[NDArray[np.int64]]
+    _length_of: Mapping[str, str | None]
+
+    def ragged(self, name: str) -> list[NDArray[Any]]:
+        """Return an output that is a sequence as one array ``(steps, *item)`` an example.
+
+        Raises:
+            UnknownNameError: There is no such output.
+            ArgumentError: It is no sequence.
+        """
+        array, length = self.outputs[name], self._length_of[name]
+        if length is None:
+            raise ArgumentError(f'output "{name}" is no sequence; outputs["{name}"] gives it')
+        return [row[:steps] for row, steps in zip(array, self.lengths[length])]
+
+
+class _Pass(NamedTuple):
+    """One slice of a batch, and what came out."""
+
+    rows: int
+    lengths: Lengths
+    values: dict[str, NDArray[Any]]
 
 
 class Evaluator:
@@ -38,21 +68,24 @@ class Evaluator:
 
     Args:
         store: The arrays.
-        batch_size: The number of rows of a slice.
-        lengths: The number of steps by length name, where fixed.
+        policy: How lengths become buckets.
+        batch_size: The number of rows of a slice, where the policy has none.
         clock: The clock whose output handles may come in.
+        bytes_kept: How many bytes graphs may hold, about; None: any.
     """
 
-    def __init__(self, store: ParameterStore, batch_size: int, lengths: Mapping[str, int], clock: Clock) -> None:
+    def __init__(
+        self, store: ParameterStore, policy: Policy, batch_size: int | None, clock: Clock, bytes_kept: int | None
+    ) -> None:
         """Bind nothing yet."""
-        self._store = store
         self._plan = store.plan
+        self._policy = policy
         self._batch_size = batch_size
-        self._lengths = lengths
         self._clock = clock
-        self._executors: dict[tuple[tuple[Head, ...], tuple[tuple[str, int], ...]], Executor] = {}
+        # outputs of a training step stay what they are: memory is not shared with it
+        self._cache = Cache(Shared(store, Clock(), InputBuffers(store.context, 1)), bytes_kept)
 
-    def run(self, batches: object, outputs: Sequence[str] | None) -> Evaluation:
+    def run(self, batches: object, outputs: Sequence[str] | None, lengths: object) -> Evaluation:
         """Return losses and outputs of a batch, or of an iterable of batches; waits.
 
         Raises:
@@ -63,22 +96,33 @@ class Evaluator:
         one = isinstance(batches, Mapping)
         if not one and not isinstance(batches, Iterable):
             raise BatchError(f"evaluate takes a batch or an iterable of batches, got {type(batches).__name__}")
+        if not one and lengths is not None:
+            raise BatchError("lengths= belongs to one batch; batches of an iterable bring their own, as a Batch does")
         heads = self._heads(outputs, one)
         losses = [head.name for head in heads if head.name in self._plan.loss_ports]
-        sums = LossSums(self._plan)
-        parts: dict[str, list[NDArray[Any]]] = {name: [] for name in self._shown(heads, outputs, one)}
+        shown = self._shown(heads, outputs, one)
+        sums, passes = LossSums(self._plan), []
         for batch in [batches] if one else batches:  # type: ignore[attr-defined]  # iterable by the check above
-            for rows, lengths, values in self._passes(batch, heads):
-                sums.add({port: values[port] for port in losses}, rows, lengths)
-                for name, collected in parts.items():
-                    collected.append(values[name])
-        if not sums.examples:
+            for found in self._passes(batch, heads, lengths):
+                sums.add({port: found.values[port] for port in losses}, found.rows, found.lengths)
+                passes.append(found._replace(values={name: found.values[name] for name in shown}))
+        if not passes:
             raise BatchError("evaluate got an iterable without any batch (a generator that had been used up?)")
-        return Evaluation(sums.losses("mean"), _joined(parts))
+        length_of = {head.name: self._length_of(head) for head in heads}
+        return Evaluation(
+            sums.losses("mean"),
+            FrozenMapping(_joined(passes, shown, length_of), "output", "the evaluation"),
+            FrozenMapping(_joined_lengths(passes), "length", "the evaluation"),
+            length_of,
+        )
+
+    def _length_of(self, head: Head) -> str | None:
+        port = self._plan.types.of(head.source)
+        return getattr(port, "length", None)
 
     def clear(self) -> None:
-        """Let go of the executors."""
-        self._executors.clear()
+        """Let go of the graphs."""
+        self._cache.close()
 
     def _heads(self, outputs: Sequence[str] | None, one: bool) -> tuple[Head, ...]:
         """Return what to compute: outputs, and the losses unless only outputs of one batch are asked for."""
@@ -102,65 +146,74 @@ class Evaluator:
     @staticmethod
     def _shown(heads: tuple[Head, ...], outputs: Sequence[str] | None, one: bool) -> list[str]:
         if outputs is not None:
-            return list(outputs)
+            return list(dict.fromkeys(outputs))
         return [head.name for head in heads] if one else []
 
-    def _passes(
-        self, batch: object, heads: tuple[Head, ...]
-    ) -> Iterable[tuple[int, Mapping[str, int], dict[str, NDArray[Any]]]]:
-        checked = check_batch(batch, self._limits(heads))
-        lengths = {**self._lengths, **checked.lengths}
-        executor = self._executor(heads, {name: lengths.get(name, 1) for name in self._plan.lengths})  # 1: not needed
-        for begin in range(0, checked.rows, self._batch_size):
-            piece = _rows(checked, begin, min(begin + self._batch_size, checked.rows))
-            executor.queue_forward(piece)
-            self._collect(executor)
-            yield (
-                piece.rows,
-                lengths,
-                {name: array.asnumpy()[: piece.rows] for name, array in executor.raw_outputs().items()},
-            )
+    def _passes(self, batch: object, heads: tuple[Head, ...], lengths: object) -> Iterator[_Pass]:
+        checked = check_batch(batch, self._limits(heads), lengths)
+        bucket_of(self._policy, checked, self._plan)  # every example, before any is run
+        begin = 0
+        while begin < checked.rows:
+            piece, bound = self._next(checked, begin, heads)
+            bound.forward(piece)
+            self._collect(bound)
+            yield _Pass(piece.rows, piece.lengths, {name: a.asnumpy() for name, a in bound.raw_outputs().items()})
+            begin += piece.rows
 
-    def _collect(self, executor: Executor) -> None:
+    def _next(self, batch: CheckedBatch, begin: int, heads: tuple[Head, ...]) -> tuple[CheckedBatch, Bound]:
+        """Return the next slice, and the graph for it."""
+        size = self._batch_size
+        if size is None:  # that of the bucket for all
+            size = self._policy.batch_size(bucket_of(self._policy, batch, self._plan))
+        assert size is not None  # by check_batch_size
+        piece = _rows(batch, begin, min(begin + size, batch.rows))
+        bucket = bucket_of(self._policy, piece, self._plan)
+        return piece, self._cache.bound(Bucket(size, tuple(bucket.items()), piece.pads(bucket), False, heads))
+
+    def _collect(self, bound: Bound) -> None:
         try:
-            executor.collect()
+            bound.collect()
         except StepError as error:
-            self._executors.clear()  # MXNet would tell of this failure again
+            self._cache.clear()  # MXNet would tell of this failure again
             raise Error(f"the evaluation failed on the device: {error}") from error
 
     def _limits(self, heads: tuple[Head, ...]) -> Limits:
         plan = self._plan
         used = plan.graph_of_nodes.inputs_of(tuple(head.source for head in heads))
         used |= {head.example_weights for head in heads if head.example_weights is not None}
-        return Limits.of(plan, None, self._lengths, self._clock, used)
-
-    def _executor(self, heads: tuple[Head, ...], lengths: Mapping[str, int]) -> Executor:
-        key = (heads, tuple(sorted(lengths.items())))
-        if key not in self._executors:
-            self._executors[key] = Executor(
-                self._store, self._batch_size, lengths, training=False, heads=heads, clock=Clock(), slots=1
-            )
-        return self._executors[key]
+        return Limits.of(plan, None, self._clock, used)
 
 
 def _rows(batch: CheckedBatch, begin: int, end: int) -> CheckedBatch:
     return CheckedBatch(
         rows=end - begin,
-        lengths=batch.lengths,
+        lengths={name: found[begin:end] for name, found in batch.lengths.items()},
         host={name: array[begin:end] for name, array in batch.host.items()},
         device={name: array[begin:end] for name, array in batch.device.items()},
         left_out=batch.left_out,
     )
 
 
-def _joined(parts: Mapping[str, list[NDArray[Any]]]) -> FrozenMapping[NDArray[Any]]:
-    joined = {}
-    for name, collected in parts.items():
-        shapes = {part.shape[1:] for part in collected}
-        if len(shapes) > 1:
-            raise BatchError(
-                f'output "{name}" has a different shape in each batch {sorted(shapes)}; evaluate them one by one'
-            )
-        if collected:
-            joined[name] = collected[0] if len(collected) == 1 else np.concatenate(collected)
-    return FrozenMapping(joined, "output", "the evaluation")
+def _joined(passes: list[_Pass], shown: list[str], length_of: Mapping[str, str | None]) -> dict[str, NDArray[Any]]:
+    """Return the outputs of all passes as one array each; sequences get the steps of the longest example."""
+    return {name: _join(passes, name, length_of[name]) for name in shown}
+
+
+def _join(passes: list[_Pass], name: str, length: str | None) -> NDArray[Any]:
+    if length is None:
+        parts = [found.values[name][: found.rows] for found in passes]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    longest = max(int(found.lengths[length].max()) for found in passes)
+    first = passes[0].values[name]
+    joined = np.zeros((sum(found.rows for found in passes), longest, *first.shape[2:]), first.dtype)
+    begin = 0
+    for found in passes:
+        steps = int(found.lengths[length].max())
+        part = zero_padding(found.values[name][: found.rows, :steps], found.lengths[length])
+        joined[begin : begin + found.rows, :steps] = part
+        begin += found.rows
+    return joined
+
+
+def _joined_lengths(passes: list[_Pass]) -> dict[str, NDArray[np.int64]]:
+    return {name: np.concatenate([found.lengths[name] for found in passes]) for name in passes[0].lengths}

@@ -77,15 +77,20 @@ class LossSums:
         self.examples = 0
         self.steps = dict.fromkeys(plan.lengths, 0)
 
-    def add(self, values: Mapping[str, NDArray[Any]], rows: int, lengths: Mapping[str, int]) -> None:
-        """Add the true rows of some losses, ``(rows, ...)`` by port."""
+    def add(self, values: Mapping[str, NDArray[Any]], rows: int, lengths: Mapping[str, NDArray[np.int64]]) -> None:
+        """Add the true rows of some losses, ``(rows, ...)`` by port, given the true lengths of all examples."""
         for port, found in values.items():
-            length = self._plan.losses[port].length
-            self._sums[port] += float(found[:rows].sum(dtype=np.float64))
-            self._counts[port] += rows * (lengths[length] if length is not None else 1)
+            loss = self._plan.losses[port]
+            true = None if loss.length is None else lengths[loss.length]
+            if true is None or loss.is_loss:
+                self._sums[port] += float(found[:rows].sum(dtype=np.float64))
+                self._counts[port] += rows if true is None else int(true.sum())
+            else:
+                self._sums[port] += _sum_of_means(found[:rows], true)
+                self._counts[port] += rows
         self.examples += rows
         for name, steps in lengths.items():
-            self.steps[name] += rows * steps
+            self.steps[name] += int(steps.sum())
 
     def losses(self, reduction: str, step: int = 0) -> Losses:
         """Return the losses.
@@ -103,3 +108,10 @@ class LossSums:
         values = {port: self._sums[port] / (count if reduction == "mean" else 1) for port, count in counted.items()}
         weights = {port: self._plan.losses[port].weight for port in values}
         return Losses(values, weights, step, self.examples, dict(self.steps))
+
+
+def _sum_of_means(array: NDArray[Any], lengths: NDArray[np.int64]) -> float:
+    """Return the sum over rows of the mean over true steps of the sum over the item, of ``(rows, t, *item)``."""
+    per_step = array.reshape(*array.shape[:2], -1).sum(axis=2, dtype=np.float64)
+    true = np.arange(per_step.shape[1]) < lengths[:, None]
+    return float((np.where(true, per_step, 0.0).sum(axis=1) / lengths).sum())

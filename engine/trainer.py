@@ -10,15 +10,20 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .._mxnet import mx
 from ..arguments import names, positive_int
 from ..errors import ArgumentError, Error, NetError, StepError
+from ..executors.bound import Bound, Shared
+from ..executors.bucketed import BYTES_KEPT, Buckets, check_batch_size, check_policy, one_bucket
+from ..executors.buckets import Policy
 from ..executors.executor import Executor, check_input_gradients
 from ..executors.handles import ArrayMapping, Clock, OutputHandle
 from ..executors.indices import IndexCheck, check_indices
 from ..executors.inputs import CheckedBatch, Limits, check_batch
+from ..executors.staging import InputBuffers
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
 from ..plans.lowering import check_lengths
@@ -42,7 +47,7 @@ class _Step:
     Attributes:
         number: The step.
         rows: Its true rows.
-        lengths: Its number of steps by length name.
+        lengths: Its true lengths, ``(rows,)`` by length name.
         losses: Copies of its losses, on the device.
         indices: Counts of indices out of range, of ports that came as NDArrays.
         done: A number that is written once the parameters have moved; to read it is to wait for that.
@@ -51,7 +56,7 @@ class _Step:
 
     number: int
     rows: int
-    lengths: Mapping[str, int]
+    lengths: Mapping[str, NDArray[np.int64]]
     losses: Mapping[str, Any]
     indices: tuple[IndexCheck, ...]
     done: Any
@@ -76,15 +81,18 @@ class Trainer(Resource):
     Args:
         plan: The plan.
         optimizer: How parameters move, such as `Adam`.
-        batch_size: The largest number of rows of a batch.
-        lengths: The number of steps by length name, where it is always the same; without it every length that
-            comes gets an executor of its own, on the same arrays.
+        batch_size: The largest number of rows of a batch; None where the buckets have sizes of their own.
+        lengths: The one bucket: the largest number of steps by length name. Excludes `buckets`.
+        buckets: How lengths become buckets, a value of `mxtrainer.buckets`. With neither, every length is a bucket of
+            its own. All buckets are on the same arrays, and padding changes nothing.
         device: "cpu", "gpu:0", or a context of MXNet.
         seed: Start values depend on (seed, path, shape), random nodes on (seed, step). None draws a seed.
         arrays: Start values, copied: a net with arrays, a mapping, or another trainer's arrays; may be a part.
         depth: How many steps may be unfinished: `update` waits only when there are as many. Each takes host memory
             of the size of the inputs.
         input_gradients: Input ports whose gradients are wanted, in `gradients`.
+        bytes_kept: How many bytes the graphs of buckets may hold, about, before the least recently used are released;
+            None: any.
 
     Raises:
         ArgumentError: An argument is not usable.
@@ -106,32 +114,36 @@ class Trainer(Resource):
         self,
         plan: Plan,
         optimizer: Optimizer,
-        batch_size: int,
+        batch_size: int | None,
         lengths: Mapping[str, int] | None = None,
         *,
+        buckets: Policy | None = None,
         device: object = "cpu",
         seed: int | None = 0,
         arrays: object = None,
         depth: int = 2,
         input_gradients: Sequence[str] = (),
+        bytes_kept: int | None = BYTES_KEPT,
     ) -> None:
-        """Allocate the arrays; with fixed lengths, bind the executor."""
+        """Allocate the arrays; where there is one bucket, bind its graph for full batches."""
         _check(plan, optimizer)
         self._plan = plan
         self._optimizer = optimizer
-        self._batch_size = positive_int(batch_size, "batch_size")
+        policy = _policy(plan, lengths, buckets)
+        self._batch_size = check_batch_size(plan, policy, batch_size)
         self._depth = positive_int(depth, "depth")
-        self._lengths = {} if lengths is None else check_lengths(plan, lengths)
-        self._input_gradients = check_input_gradients(plan, names(input_gradients, "input_gradients"))
+        wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
+        kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
         self._store = ParameterStore(plan, device, seed, arrays)
         self._parameters = self._store.parameters.array
         self._gradients = self._store.gradients.array
         self._state = optimizer.start(self._parameters)
         self._clock = Clock()
-        self._evaluator = Evaluator(self._store, self._batch_size, self._lengths, self._clock)
-        self._limits = Limits.of(plan, self._batch_size, self._lengths, self._clock)
-        self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
-        self._last: Executor | None = None
+        shared = Shared(self._store, self._clock, InputBuffers(self._store.context, self._depth), wanted)
+        self._bucketed = Buckets(shared, policy, self._batch_size, True, kept)
+        self._evaluator = Evaluator(self._store, policy, self._batch_size, self._clock, kept)
+        self._limits = Limits.of(plan, self._batch_size, self._clock)
+        self._last: Bound | None = None
         self._first_parameter = self._parameters[:1]
         self._marks = [mx.nd.full((1,), -1, ctx=self.device, dtype=plan.dtype) for _ in range(self._depth)]
         self._pending: deque[_Step] = deque()
@@ -141,8 +153,9 @@ class Trainer(Resource):
         self._lock = threading.RLock()
         self._net: tuple[int, NetGraph] | None = None
         self._stats = Stats()
-        if len(self._lengths) == len(plan.lengths):
-            self._executor(self._lengths)
+        known = policy.known(plan.lengths)
+        if len(known) == 1 or not plan.lengths:
+            self._bucketed.executor(known[0] if known else {}).bind()
 
     # What it is
 
@@ -157,9 +170,14 @@ class Trainer(Resource):
         return self._optimizer
 
     @property
-    def batch_size(self) -> int:
-        """The largest number of rows of a batch."""
+    def batch_size(self) -> int | None:
+        """The largest number of rows of a batch; None where the buckets have sizes of their own."""
         return self._batch_size
+
+    @property
+    def buckets(self) -> Buckets:
+        """The executors by bucket: their policy, and a report on each."""
+        return self._bucketed
 
     @property
     def device(self) -> Any:
@@ -183,7 +201,7 @@ class Trainer(Resource):
         """The number of the last queued step, 0 before the first."""
         return self._clock.now
 
-    def update(self, batch: Mapping[str, Any]) -> int:
+    def update(self, batch: Mapping[str, Any], *, lengths: Mapping[str, Any] | None = None) -> int:
         """Queue one step: forward, backward, and the optimizer's move of all parameters.
 
         It waits for no computation, unless `depth` steps are unfinished, or lengths come for the first time and
@@ -191,8 +209,9 @@ class Trainer(Resource):
 
         Args:
             batch: Arrays by input port, ``(rows, *item)`` or ``(rows, t, *item)``, with 1 to `batch_size` rows: numpy
-                arrays, anything that numpy takes, NDArrays, or handles of `outputs`. Ports of `Plan.states` may be
-                left out, and then start at zeros.
+                arrays, anything that numpy takes, NDArrays, or handles of `outputs`; for sequences also a list of one
+                array ``(steps, *item)`` an example. Ports of `Plan.states` may be left out, and then start at zeros.
+            lengths: The true number of steps of each row, by length name, where sequences come as padded arrays.
 
         Returns:
             The number of the step, 1 for the first.
@@ -204,17 +223,18 @@ class Trainer(Resource):
         """
         with self._alone():
             self._check_alive()
-            checked = check_batch(batch, self._limits)
-            executor = self._executor({**self._lengths, **checked.lengths})
+            checked = check_batch(batch, self._limits, lengths)
+            executor = self._bucketed.executor_for(checked)
+            bound = executor.bound_for(checked, training=True)
             while len(self._pending) >= self._depth:
                 self._retire()
             with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
-                return self._queue_or_fail(executor, checked)
+                return self._queue_or_fail(executor, bound, checked)
 
-    def _queue_or_fail(self, executor: Executor, batch: CheckedBatch) -> int:
+    def _queue_or_fail(self, executor: Executor, bound: Bound, batch: CheckedBatch) -> int:
         before = self.step
         try:
-            return self._queue(executor, batch)
+            return self._queue(executor, bound, batch)
         except BaseException as error:
             number = self.step
             if number == before:  # nothing of the training has moved
@@ -227,34 +247,21 @@ class Trainer(Resource):
             )
             raise
 
-    def _queue(self, executor: Executor, batch: CheckedBatch) -> int:
-        executor.queue_forward(batch)  # the clock moves: this is now the step
+    def _queue(self, executor: Executor, bound: Bound, batch: CheckedBatch) -> int:
+        executor.queue(bound, batch)  # the clock moves: this is now the step
         step = self._clock.now
-        executor.queue_backward()
-        outputs = executor.raw_outputs()
+        bound.backward()
+        outputs = bound.raw_outputs()
         losses = {port: outputs[port].copy() for port in self._plan.loss_ports}
         self._optimizer.apply(step, self._parameters, self._gradients, self._state)
         turn, place = divmod(step, self._depth)
         done, mark = self._marks[place], float(turn % 2)
         (mx.nd.ones_like if mark else mx.nd.zeros_like)(self._first_parameter, out=done)
-        self._pending.append(_Step(step, batch.rows, executor.lengths, losses, executor.index_checks, done, mark))
+        self._pending.append(_Step(step, batch.rows, batch.lengths, losses, bound.index_checks, done, mark))
         self._store.touch()
-        self._last = executor
+        self._last = bound
         self._stats = self._stats.counting(batch.rows, batch.nans)
         return step
-
-    def _executor(self, lengths: Mapping[str, int]) -> Executor:
-        key = tuple(sorted(lengths.items()))
-        if key not in self._executors:
-            self._executors[key] = Executor(
-                self._store,
-                self._batch_size,
-                lengths,
-                input_gradients=self._input_gradients,
-                clock=self._clock,
-                slots=self._depth,
-            )
-        return self._executors[key]
 
     def _retire(self) -> None:
         """Wait for the oldest unfinished step; an interrupted wait leaves it unfinished."""
@@ -375,7 +382,11 @@ class Trainer(Resource):
         return self._net[1]
 
     def evaluate(
-        self, batch: Mapping[str, Any] | Iterable[Mapping[str, Any]], outputs: Sequence[str] | None = None
+        self,
+        batch: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+        outputs: Sequence[str] | None = None,
+        *,
+        lengths: Mapping[str, Any] | None = None,
     ) -> Evaluation:
         """Return losses and outputs in test mode, as all queued updates leave the arrays; waits, and moves nothing.
 
@@ -385,6 +396,7 @@ class Trainer(Resource):
             outputs: Which outputs: ports of the plan, or any layer's, as "lstm" or "lstm.State"; only the inputs
                 that they need must be given. None: all ports of the plan for a batch, none for an iterable.
                 Losses come with the outputs of a batch only if they are named; ``[]`` gives them alone.
+            lengths: The true lengths of the rows of one batch, as for `update`.
 
         Raises:
             BatchError: A batch does not fit.
@@ -400,7 +412,7 @@ class Trainer(Resource):
         """
         with self._alone():
             self._collect()
-            return self._evaluator.run(batch, outputs)
+            return self._evaluator.run(batch, outputs, lengths)
 
     def stats(self) -> Stats:
         """Return what has been counted so far; does not wait."""
@@ -423,7 +435,7 @@ class Trainer(Resource):
             self._closed = True
             self._last = self._net = None
             self._state = ()
-            self._executors.clear()
+            self._bucketed.close()
             self._evaluator.clear()
 
     def __enter__(self) -> Self:
@@ -459,3 +471,11 @@ def _check(plan: object, optimizer: object) -> None:
         raise NetError("the plan has no parameters, so there is nothing to train; instantiate() runs it")
     if not any(loss.weight for loss in plan.losses.values()):
         raise NetError(f"all outputs have weight 0 ({', '.join(plan.outputs)}), so there is nothing to train")
+
+
+def _policy(plan: Plan, lengths: Mapping[str, int] | None, buckets: Policy | None) -> Policy:
+    if lengths is None:
+        return check_policy(plan, buckets)
+    if buckets is not None:
+        raise ArgumentError("lengths= is the one bucket, and buckets= are several: give one of them")
+    return one_bucket(check_lengths(plan, lengths))

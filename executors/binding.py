@@ -13,7 +13,12 @@ _TOKEN = "token"  # noqa: S105 - a name in the graph
 
 
 def bind(
-    lowered: Lowered, arguments: Mapping[str, Any], gradients: Mapping[str, Any], context: Any, bucket: str
+    lowered: Lowered,
+    arguments: Mapping[str, Any],
+    gradients: Mapping[str, Any],
+    context: Any,
+    bucket: str,
+    neighbour: Any = None,
 ) -> Any:
     """Return MXNet's executor for a graph, to be run in training mode always.
 
@@ -30,6 +35,7 @@ def bind(
         gradients: An NDArray for each argument that gets a gradient; it is overwritten by every backward pass.
         context: The device.
         bucket: What to call it in errors.
+        neighbour: Another executor, whose memory for outputs and everything in between this one uses too.
 
     Raises:
         Error: MXNet refuses the graph, or cannot allocate its memory.
@@ -41,7 +47,9 @@ def bind(
     names = symbol.list_arguments()
     requests = {name: "write" if name in gradients else "null" for name in names}
     try:
-        return symbol.bind(context, [arguments[name] for name in names], args_grad=gradients, grad_req=requests)
+        return symbol.bind(
+            context, [arguments[name] for name in names], args_grad=gradients, grad_req=requests, shared_exec=neighbour
+        )
     except (mx.MXNetError, RuntimeError) as error:  # MXNet raises either
         reason = "there is not enough memory for it" if "allocate" in str(error) else "MXNet refuses the graph"
         raise Error(f"cannot instantiate the bucket {bucket}: {reason}\n{error}") from error

@@ -13,8 +13,11 @@ from ..errors import ArgumentError
 from ..plans.compile import compile_plan
 from ..plans.plan import Plan
 from ..reports import Report
-from .executor import Executor
-from .inputs import CheckedBatch, Limits, check_batch
+from .bound import Bound, Bucket, Shared
+from .handles import Clock
+from .heads import count
+from .inputs import CheckedBatch, Host, Limits, check_batch
+from .staging import InputBuffers
 from .store import ParameterStore
 
 STEP = 1e-5  # near the cube root of float64's precision, where a central difference is best
@@ -60,7 +63,7 @@ def check_gradients(
     samples = positive_int(samples, "samples")
     tolerance = real_number(tolerance, "tolerance")
     precise = _in_float64(plan)
-    checked = check_batch(_on_host(batch), Limits.of(precise, None, {}))
+    checked = check_batch(_on_host(batch), Limits.of(precise, None))
     probe = _Probe(precise, checked, ParameterStore(precise, "cpu", seed, arrays))
     gradients = probe.gradients()
     floor: float = 1e-6 * max((float(np.abs(found).max()) for found in gradients.values()), default=0.0)
@@ -97,6 +100,17 @@ def _in_float64(plan: Plan) -> Plan:
     return compile_plan(plan.net, weights, examples, "float64")
 
 
+def _dense(value: Host, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return one array in float64, of a list of sequences with zeros over padding."""
+    dense = np.zeros(shape)
+    if isinstance(value, list):
+        for row, array in enumerate(value):
+            dense[row, : len(array)] = array
+    else:
+        dense[...] = value[tuple(slice(extent) for extent in shape)]
+    return dense
+
+
 class _Probe:
     """The weighted mean loss as a function of single elements."""
 
@@ -105,21 +119,30 @@ class _Probe:
         real = tuple(port for port, spec in inputs if spec.transfer_dtype == plan.dtype and port in batch.host)
         self.plan = plan
         self.batch = batch
-        self.executor = Executor(store, batch.rows, batch.lengths, input_gradients=real, slots=1)
-        self.inputs = {port: batch.host[port].astype(np.float64) for port in real}
+        self.shared = Shared(store, Clock(), InputBuffers(store.context, 1), real)
+        lengths = {**dict.fromkeys(plan.lengths, 1), **batch.longest}
+        bucket = Bucket(batch.rows, tuple(lengths.items()), padded=batch.pads(lengths))
+        self.bound = Bound(bucket, self.shared)
+        self.inputs = {
+            port: _dense(batch.host[port], spec.shape(batch.rows, lengths)) for port, spec in inputs if port in real
+        }
         batch.host.update(self.inputs)
 
     def gradients(self) -> dict[str, NDArray[Any]]:
         self._forward()
-        self.executor.backward()
-        return {name: handle.asnumpy() for name, handle in self.executor.gradients.items()}
+        self.bound.backward()
+        handles = {
+            **self.bound.store.gradient_handles(self.bound.collect),
+            **self.bound.input_gradient_handles(self.bound.collect),
+        }
+        return {name: handle.asnumpy() for name, handle in handles.items()}
 
     def slope(self, name: str, place: int) -> float:
         """Return the central difference of the loss by one element."""
         if name in self.inputs:
             flat = self.inputs[name].reshape(-1)
             return self._difference(flat, place)
-        handle = self.executor.arrays[name]
+        handle = self.bound.store.handles(self.bound.collect)[name]
         values = handle.asnumpy().reshape(-1)
         return self._difference(values, place, lambda: handle.__setitem__(slice(None), values.reshape(handle.shape)))
 
@@ -138,13 +161,19 @@ class _Probe:
     def _loss(self) -> float:
         self._forward()
         total = 0.0
-        for port, array in self.executor.raw_outputs().items():
-            weight = self.plan.losses[port].weight
-            if weight:
-                total += weight * float(array.asnumpy().sum()) / self.executor.count(port, self.batch.rows)
+        for port, handle in self.bound.handles("pass", self.bound.collect).items():
+            loss = self.plan.losses[port]
+            if loss.weight:
+                values = handle.asnumpy()
+                if loss.length is not None and not loss.is_loss:  # the mean over each example's true steps
+                    true = self.batch.lengths[loss.length]
+                    values = values.reshape(self.batch.rows, -1).sum(axis=1) / true
+                    total += loss.weight * float(values.sum()) / self.batch.rows
+                else:
+                    total += loss.weight * float(values.sum()) / count(self.plan, port, self.batch)
         return total
 
     def _forward(self) -> None:
-        self.executor.clock.now = 0  # so that random nodes draw the same numbers every time
-        self.executor.queue_forward(self.batch)
-        self.executor.collect()
+        self.shared.clock.now = 0  # so that random nodes draw the same numbers every time
+        self.bound.forward(self.batch)
+        self.bound.collect()

@@ -96,6 +96,32 @@ class ArrayHandle:
         return f'<array "{self.path}" {self.shape} {self.dtype}>'
 
 
+class InputGradientHandle(ArrayHandle):
+    """The gradient of an input in one pass, without missing rows and padding; it is read, and not written."""
+
+    def asnumpy(self) -> NDArray[Any]:
+        """Return a copy; waits for what is queued."""
+        self._collect()
+        copied: NDArray[Any] = self._array.asnumpy()[tuple(slice(extent) for extent in self.shape)]
+        return copied
+
+    def __setitem__(self, key: Any, values: ArrayLike) -> None:
+        """Refuse.
+
+        Raises:
+            ArgumentError: Always.
+        """
+        raise ArgumentError(f'gradient "{self.path}" of an input is only read')
+
+
+def zero_padding(array: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
+    """Return ``(rows, t, ...)`` with zeros over padding."""
+    if int(lengths.min()) < array.shape[1]:
+        array = array.copy()
+        array[np.arange(array.shape[1]) >= lengths[:, None]] = 0
+    return array
+
+
 class ArrayMapping(FrozenMapping[ArrayHandle]):
     """Handles by path, where ``arrays[path] = values`` means ``arrays[path][:] = values``."""
 
@@ -119,15 +145,18 @@ class OutputHandle:
     Attributes:
         port: The output port.
         step: The pass it belongs to; for a trainer, the step.
-        shape: ``(rows, *item)`` or ``(rows, t, *item)``.
-        lengths: The number of steps by length name.
+        shape: ``(rows, *item)``, or ``(rows, t, *item)`` with the steps of the longest example.
+        lengths: The true number of steps of each example, ``(rows,)``, by length name: as `update` takes it.
+        length: The name of the output's own length, None where it is no sequence.
     """
 
     port: str
     step: int
     shape: tuple[int, ...]
-    lengths: Mapping[str, int]
+    lengths: Mapping[str, NDArray[np.int64]]
+    length: str | None
     _array: Any
+    _true: Any
     _clock: Clock
     _kind: str
     _collect: Callable[[], None]
@@ -139,7 +168,7 @@ class OutputHandle:
 
     @property
     def array(self) -> Any:
-        """The live NDArray, of the whole batch size; unchecked, and overwritten by the next pass of its bucket."""
+        """The live NDArray, of the whole batch size and bucket; unchecked, padding undefined, soon overwritten."""
         return self._array
 
     def belongs_to(self, clock: Clock) -> bool:
@@ -159,7 +188,7 @@ class OutputHandle:
             )
 
     def asnumpy(self) -> NDArray[Any]:
-        """Return a copy of the true rows; waits for its pass.
+        """Return a copy of the true rows, zero over padding; waits for its pass.
 
         Raises:
             StaleHandleError: A later pass has been queued.
@@ -168,17 +197,39 @@ class OutputHandle:
         self.check_fresh()
         self._collect()
         copied: NDArray[Any] = self._array.asnumpy()[: self.shape[0]]
+        if self.length is not None:
+            copied = zero_padding(copied[:, : self.shape[1]], self.lengths[self.length])
         return copied
 
+    def ragged(self) -> list[NDArray[Any]]:
+        """Return one copy an example, ``(steps, *item)``; waits for its pass.
+
+        Raises:
+            ArgumentError: It is no sequence.
+            StaleHandleError: A later pass has been queued.
+            StepError: Its pass failed.
+        """
+        if self.length is None:
+            raise ArgumentError(f'output "{self.port}" is no sequence; asnumpy() gives it')
+        return [row[:steps].copy() for row, steps in zip(self.asnumpy(), self.lengths[self.length])]
+
     def copy(self) -> Any:
-        """Return a copy of the true rows on the device as an NDArray, never stale; queued, does not wait.
+        """Return a copy on the device as an NDArray, of true rows and zero over padding; queued, does not wait.
+
+        It is never stale.
 
         Raises:
             StaleHandleError: A later pass has been queued.
         """
         self.check_fresh()
         rows = self.shape[0]
-        return self._array.copy() if rows == self._array.shape[0] else self._array[:rows].copy()
+        array = self._array if rows == self._array.shape[0] else self._array[:rows]
+        if self.length is not None:
+            if self.shape[1] < array.shape[1]:
+                array = mx.nd.slice_axis(array, axis=1, begin=0, end=self.shape[1])
+            if self._true is not None:
+                return mx.nd.SequenceMask(array, self._true[:rows], use_sequence_length=True, axis=1)
+        return array.copy()
 
     def __getitem__(self, key: Any) -> Any:
         """Return a copy of a part, ``[:]`` of all; waits, and raises as `asnumpy` does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from .._mxnet import mx
 from ..errors import StepError
 from ..plans.plan import PortSpec
 
@@ -23,10 +24,12 @@ class IndexCheck(NamedTuple):
     wrong: Any
 
     @staticmethod
-    def of(spec: PortSpec, array: Any) -> IndexCheck:
-        """Queue the count over an NDArray; does not wait."""
+    def of(spec: PortSpec, array: Any, steps: Any = None) -> IndexCheck:
+        """Queue the count over an NDArray, or over its true steps if their numbers are given; does not wait."""
         assert spec.count is not None  # asked of ports of indices only
         array = array.astype("int64")  # the limit is cast to the array's own dtype
+        if steps is not None:
+            array = mx.nd.SequenceMask(array, steps, use_sequence_length=True, axis=1)
         return IndexCheck(spec.name, spec.count, ((array < 0) + (array >= spec.count)).sum())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from ..arguments import LARGEST, as_array, check_range, kind_of
 from ..errors import ArgumentError, BatchError, StaleHandleError, nearest
 from ..plans.plan import Plan, PortSpec
 from .handles import Clock, OutputHandle, is_ndarray
+from .lengths import Found, agree, given_lengths
+
+Host = Union[NDArray[Any], "list[NDArray[Any]]"]
 
 
 @dataclass
@@ -22,19 +25,28 @@ class CheckedBatch:
 
     Attributes:
         rows: The number of examples.
-        lengths: The number of steps by length name.
-        host: numpy arrays by port, to be copied.
-        device: NDArrays by port, to be copied on the device.
+        lengths: The true number of steps of each example, ``(rows,)``, by length name.
+        host: By port, a numpy array or a list of one an example, to be copied.
+        device: NDArrays by port, to be copied on the device: at least as many rows and steps as the batch has.
         left_out: State ports that start at zeros.
         nans: How many NaN each port holds, for ports that hold any.
     """
 
     rows: int = 0
-    lengths: dict[str, int] = field(default_factory=dict)
-    host: dict[str, NDArray[Any]] = field(default_factory=dict)
+    lengths: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    host: dict[str, Host] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     nans: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def longest(self) -> dict[str, int]:
+        """The longest example's number of steps, by length name."""
+        return {name: int(found.max()) for name, found in self.lengths.items()}
+
+    def pads(self, lengths: Mapping[str, int]) -> bool:
+        """Tell whether an example is shorter than the bucket of these lengths."""
+        return any(int(found.min()) < lengths[name] for name, found in self.lengths.items())
 
 
 @dataclass(frozen=True)
@@ -44,34 +56,33 @@ class Limits:
     Attributes:
         ports: The input ports that are needed.
         known: All input ports of the plan.
-        optional: Those that may be left out: states, which then start at zeros.
+        lengths: The length names of the plan.
+        optional: Ports that may be left out: states, which then start at zeros.
         rows: The largest number of rows, None for any.
-        lengths: The number of steps by length name; a missing one may be any.
         clock: The clock whose output handles may be fed back, None for none.
     """
 
     ports: Mapping[str, PortSpec]
     known: Mapping[str, PortSpec]
+    lengths: tuple[str, ...]
     optional: frozenset[str]
     rows: int | None
-    lengths: Mapping[str, int]
     clock: Clock | None = None
 
     @staticmethod
-    def of(
-        plan: Plan,
-        rows: int | None,
-        lengths: Mapping[str, int],
-        clock: Clock | None = None,
-        needed: Collection[str] | None = None,
-    ) -> Limits:
+    def of(plan: Plan, rows: int | None, clock: Clock | None = None, needed: Collection[str] | None = None) -> Limits:
         """Return the limits of a plan; `needed` are the ports that its graph reads, by default all."""
         ports = {name: spec for name, spec in plan.inputs.items() if needed is None or name in needed}
-        return Limits(ports, plan.inputs, frozenset(plan.states), rows, lengths, clock)
+        return Limits(ports, plan.inputs, plan.lengths, frozenset(plan.states), rows, clock)
 
 
-def check_batch(batch: object, limits: Limits) -> CheckedBatch:
+def check_batch(batch: object, limits: Limits, lengths: object = None) -> CheckedBatch:
     """Return the batch, checked.
+
+    Args:
+        batch: A mapping from ports to arrays, or a `Batch`.
+        limits: What it must fit.
+        lengths: The true lengths of its rows by length name, if they do not come in the batch.
 
     Raises:
         BatchError: It does not fit; the message has one line for each mismatch.
@@ -82,22 +93,147 @@ def check_batch(batch: object, limits: Limits) -> CheckedBatch:
             f'a batch must map input ports to arrays, as in {{"{next(iter(limits.ports), "Input")}": x}}, '
             f"got {type(batch).__name__}"
         )
-    problems: list[str] = _names(batch, limits)
-    checked = CheckedBatch()
-    found: dict[str, tuple[int, ...]] = {}
-    for name, spec in limits.ports.items():
-        if name not in batch:
-            continue
+    return _Check(batch, limits, lengths).run()
+
+
+class _Check:
+    """The state of one check."""
+
+    def __init__(self, batch: Mapping[str, Any], limits: Limits, lengths: object) -> None:
+        self.batch = batch
+        self.limits = limits
+        self.checked = CheckedBatch()
+        self.problems: list[str] = []
+        self.given = given_lengths(batch, lengths, limits.lengths, self.problems)
+
+    def run(self) -> CheckedBatch:
+        limits, checked = self.limits, self.checked
+        self.problems += _names(self.batch, limits)
+        found: dict[str, Found] = {}
+        for name, spec in limits.ports.items():
+            if name not in self.batch:
+                continue
+            try:
+                found[name] = self._take(self.batch[name], spec)
+            except ArgumentError as problem:
+                self.problems.append(f'port "{name}" {spec.type!r}: {problem}')
+        checked.left_out = tuple(name for name in limits.ports if name not in self.batch and name in limits.optional)
+        if not self.problems:
+            self._extents(found)
+        self._values()
+        if self.problems:
+            raise BatchError("the batch does not fit:\n  " + "\n  ".join(self.problems))
+        return checked
+
+    def _take(self, value: Any, spec: PortSpec) -> Found:
+        """Check a value's kind and file it; return its shape, and its own lengths if it has any."""
+        if isinstance(value, OutputHandle):
+            return self._take_handle(value, spec)
+        if isinstance(value, mx.np.ndarray):
+            value = value.as_nd_ndarray()
+        if is_ndarray(value):
+            return self._take_device(value, Found(value.shape), spec)
+        if spec.length is not None and _is_list(value):
+            return self._take_list(value, spec)
+        array = value if type(value) is np.ndarray else as_array(value)
+        _check_rank(array.shape, spec)
+        self.checked.host[spec.name] = array
+        return Found(array.shape)
+
+    def _take_list(self, values: Any, spec: PortSpec) -> Found:
+        """Take one array an example; each has its own number of steps."""
+        rows = [value if type(value) is np.ndarray else as_array(value) for value in values]
+        if not rows:
+            raise ArgumentError("has no rows")
+        for row in rows:
+            _check_rank((len(rows), *row.shape), spec)
+        items = {row.shape[1:] for row in rows}
+        if len(items) > 1:
+            raise ArgumentError(f"its examples have steps of different shapes, {' and '.join(map(str, items))}")
+        lengths = np.array([len(row) for row in rows])
+        self.checked.host[spec.name] = rows
+        return Found((len(rows), int(lengths.max()), *rows[0].shape[1:]), lengths)
+
+    def _take_handle(self, handle: OutputHandle, spec: PortSpec) -> Found:
+        if self.limits.clock is None or not handle.belongs_to(self.limits.clock):
+            raise ArgumentError(f"{handle!r} belongs to another trainer or executor; give a copy of it: handle.copy()")
         try:
-            found[name] = _take(batch[name], spec, checked, limits)
-        except ArgumentError as problem:
-            problems.append(f'port "{name}" {spec.type!r}: {problem}')
-    checked.left_out = tuple(name for name in limits.ports if name not in batch and name in limits.optional)
-    if not problems:
-        problems = _extents(found, limits, checked)
-    if problems:
-        raise BatchError("the batch does not fit:\n  " + "\n  ".join(problems))
-    return checked
+            handle.check_fresh()
+        except StaleHandleError as error:
+            raise StaleHandleError(f'port "{spec.name}": {error}') from None
+        own = None if handle.length is None else np.asarray(handle.lengths[handle.length])
+        return self._take_device(handle.array, Found(handle.shape, own), spec)
+
+    def _take_device(self, array: Any, found: Found, spec: PortSpec) -> Found:
+        given, travels = np.dtype(array.dtype), np.dtype(spec.transfer_dtype)
+        if spec.count is not None and given.kind not in "iu":
+            raise ArgumentError(f'expected integers, found {given}; give array.astype("int32")')
+        if spec.count is None and given != travels and travels.kind != "f":
+            raise ArgumentError(f"expected an NDArray of {travels}, found {given}")
+        _check_rank(found.shape, spec)
+        self.checked.device[spec.name] = array
+        return found
+
+    def _extents(self, found: Mapping[str, Found]) -> None:
+        """Check that all ports agree in rows and lengths, and have their items' shapes."""
+        rows: dict[int, str] = {}
+        for name, (shape, _) in found.items():
+            spec = self.limits.ports[name]
+            rows.setdefault(shape[0], name)
+            if shape != spec.shape(shape[0], {spec.length: shape[1]} if spec.length is not None else {}):
+                self.problems.append(f'port "{name}" {spec.type!r}: expected {_pattern(spec)}, found {shape}')
+        if len(rows) != 1:
+            listed = ", ".join(f'{count} in "{name}"' for count, name in rows.items()) or "no arrays"
+            self.problems.append(f"all ports must have the same number of rows, found {listed}")
+            return
+        self.checked.rows = next(iter(rows))
+        self.problems += check_rows(self.checked.rows, self.limits.rows)
+        sequences = {name: one for name, one in found.items() if self.limits.ports[name].length is not None}
+        for length in self.limits.lengths:
+            ports = {name: one for name, one in sequences.items() if self.limits.ports[name].length == length}
+            if ports:
+                agreed = agree(length, ports, self.given.get(length), self.problems)
+                if agreed is not None:
+                    self.checked.lengths[length] = agreed
+
+    def _values(self) -> None:
+        """Check the numbers of host arrays, over true steps where these are known by now."""
+        for name, value in self.checked.host.items():
+            spec = self.limits.ports[name]
+            if spec.length in self.given and spec.length not in self.checked.lengths:
+                continue
+            try:
+                for array in value if isinstance(value, list) else [value]:
+                    lengths = self.checked.lengths.get(spec.length or "") if array is value else None
+                    self._check(array, spec, lengths)
+            except ArgumentError as problem:
+                self.problems.append(f'port "{name}" {spec.type!r}: {problem}')
+
+    def _check(self, array: NDArray[Any], spec: PortSpec, lengths: NDArray[np.int64] | None) -> None:
+        if spec.count is not None:
+            _check_indices(array, spec.count, lengths)
+            return
+        if array.dtype.kind not in "fiub":
+            raise ArgumentError(f"expected real numbers, found {kind_of(array)}")
+        if array.dtype.kind == "f":
+            nans = _check_floats(array, spec, lengths)
+            if nans:
+                self.checked.nans[spec.name] = self.checked.nans.get(spec.name, 0) + nans
+        if spec.transfer_dtype[0] in "iu" and array.dtype.kind != "b":
+            _check_integers(_true(array, lengths), spec)
+
+
+def check_rows(rows: int, limit: int | None) -> list[str]:
+    """Return what is wrong with a number of rows, if anything."""
+    if rows < 1:
+        return ["it has no rows"]
+    if limit is not None and rows > limit:
+        return [f"it has {rows} rows, more than the batch size of {limit}"]
+    return []
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple)) or (type(value) is np.ndarray and value.dtype == object)
 
 
 def _names(batch: Mapping[str, Any], limits: Limits) -> list[str]:
@@ -106,48 +242,6 @@ def _names(batch: Mapping[str, Any], limits: Limits) -> list[str]:
     problems = [f'there is no input "{name}"{nearest(name, missing or known)}' for name in batch if name not in known]
     problems += [f'port "{name}" {ports[name].type!r} is missing' for name in missing]
     return [*problems, f"the inputs are {', '.join(ports)}"] if problems else []
-
-
-def _take(value: Any, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> tuple[int, ...]:
-    """Check a value's kind and file it; return its shape."""
-    if isinstance(value, OutputHandle):
-        return _take_handle(value, spec, checked, limits)
-    if isinstance(value, mx.np.ndarray):
-        value = value.as_nd_ndarray()
-    if is_ndarray(value):
-        return _take_device(value, value.shape, spec, checked)
-    array = value if type(value) is np.ndarray else as_array(value)
-    rank = _rank(spec)
-    if array.ndim != rank:
-        raise ArgumentError(_rank_text(array.shape, spec, rank))
-    if spec.count is not None:
-        _check_indices(array, spec.count)
-    else:
-        _check_numbers(array, spec, checked)
-    checked.host[spec.name] = array
-    return array.shape
-
-
-def _take_handle(handle: OutputHandle, spec: PortSpec, checked: CheckedBatch, limits: Limits) -> tuple[int, ...]:
-    if limits.clock is None or not handle.belongs_to(limits.clock):
-        raise ArgumentError(f"{handle!r} belongs to another trainer or executor; give a copy of it: handle.copy()")
-    try:
-        handle.check_fresh()
-    except StaleHandleError as error:
-        raise StaleHandleError(f'port "{spec.name}": {error}') from None
-    return _take_device(handle.array, handle.shape, spec, checked)
-
-
-def _take_device(array: Any, shape: tuple[int, ...], spec: PortSpec, checked: CheckedBatch) -> tuple[int, ...]:
-    given, travels = np.dtype(array.dtype), np.dtype(spec.transfer_dtype)
-    if spec.count is not None and given.kind not in "iu":
-        raise ArgumentError(f'expected integers, found {given}; give array.astype("int32")')
-    if spec.count is None and given != travels and travels.kind != "f":
-        raise ArgumentError(f"expected an NDArray of {travels}, found {given}")
-    if len(shape) != _rank(spec):
-        raise ArgumentError(_rank_text(shape, spec, _rank(spec)))
-    checked.device[spec.name] = array
-    return shape
 
 
 def _rank(spec: PortSpec) -> int:
@@ -161,92 +255,53 @@ def _pattern(spec: PortSpec) -> str:
     return f"({', '.join(map(str, axes))}{',' if len(axes) == 1 else ''})"
 
 
-def _rank_text(shape: tuple[int, ...], spec: PortSpec, rank: int) -> str:
+def _check_rank(shape: tuple[int, ...], spec: PortSpec) -> None:
+    rank = _rank(spec)
+    if len(shape) == rank:
+        return
     text = f"expected {_pattern(spec)}, found {shape}"
     if len(shape) == rank + 1 and shape[-1] == 1:
         text += "; give array[..., 0], or declare the port as a Vector(1)"
     elif len(shape) == rank - 1:
         text += "; an axis is missing" + (" (the batch axis? array[None])" if spec.length else "")
-    return text
+    raise ArgumentError(text)
 
 
-def _check_indices(array: NDArray[Any], count: int) -> None:
+def _true(array: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[Any]:
+    """Return the values of true steps."""
+    if lengths is None:
+        return array
+    true: NDArray[Any] = array[np.arange(array.shape[1]) < lengths[:, None]]
+    return true
+
+
+def _check_indices(array: NDArray[Any], count: int, lengths: NDArray[np.int64] | None) -> None:
     if array.dtype.kind not in "iu":
         raise ArgumentError(f"expected integers, found {array.dtype}")
-    if array.size and (array.min() < 0 or array.max() >= count):
-        bad = np.argwhere((array < 0) | (array >= count))[0]
-        where = ", ".join(map(str, bad))
-        raise ArgumentError(f"expected indices from 0 to {count - 1}, found {array[tuple(bad)]} at [{where}]")
+    if not array.size or (array.min() >= 0 and array.max() < count):
+        return
+    wrong = (array < 0) | (array >= count)
+    if lengths is not None:
+        wrong &= np.arange(array.shape[1]) < lengths[:, None]
+    bad = np.argwhere(wrong)
+    if len(bad):
+        where = ", ".join(map(str, bad[0]))
+        raise ArgumentError(f"expected indices from 0 to {count - 1}, found {array[tuple(bad[0])]} at [{where}]")
 
 
-def _check_numbers(array: NDArray[Any], spec: PortSpec, checked: CheckedBatch) -> None:
-    kind = array.dtype.kind
-    if kind == "f":
-        _check_floats(array, spec, checked)
-    elif kind not in "iub":
-        raise ArgumentError(f"expected real numbers, found {kind_of(array)}")
-    if spec.transfer_dtype[0] in "iu" and kind != "b" and array.size:
-        limit = np.iinfo(spec.transfer_dtype)
-        if kind == "f":
-            raise ArgumentError(f"expected integers of {spec.transfer_dtype}, found {array.dtype}")
-        if array.min() < limit.min or array.max() > limit.max:
-            raise ArgumentError(
-                f"expected numbers from {limit.min} to {limit.max} ({spec.transfer_dtype}), found others"
-            )
-
-
-def _check_floats(array: NDArray[Any], spec: PortSpec, checked: CheckedBatch) -> None:
+def _check_floats(array: NDArray[Any], spec: PortSpec, lengths: NDArray[np.int64] | None) -> int:
     """Count NaN, and refuse what is too large; the sum of squares, one fast pass, tells that there is neither."""
     flat = array.reshape(-1)
     if array.dtype.itemsize >= 4 and abs(np.dot(flat, flat)) <= LARGEST:  # float16 has no fast product
-        return
-    check_range(array, spec.transfer_dtype)
-    nans = int(np.isnan(flat).sum())
-    if nans:
-        checked.nans[spec.name] = nans
+        return 0
+    true = _true(array, lengths)
+    check_range(true, spec.transfer_dtype)
+    return int(np.isnan(true).sum())
 
 
-def _extents(found: Mapping[str, tuple[int, ...]], limits: Limits, checked: CheckedBatch) -> list[str]:
-    """Check that all ports agree in rows and lengths, and have their items' shapes."""
-    problems = []
-    rows: dict[int, str] = {}
-    lengths: dict[str, dict[int, str]] = {}
-    for name, shape in found.items():
-        spec = limits.ports[name]
-        rows.setdefault(shape[0], name)
-        steps = {}
-        if spec.length is not None:
-            steps[spec.length] = shape[1]
-            lengths.setdefault(spec.length, {}).setdefault(shape[1], name)
-        if shape != spec.shape(shape[0], steps):
-            problems.append(f'port "{name}" {spec.type!r}: expected {_pattern(spec)}, found {shape}')
-    if len(rows) != 1:
-        listed = ", ".join(f'{count} in "{name}"' for count, name in rows.items()) or "no arrays"
-        problems.append(f"all ports must have the same number of rows, found {listed}")
-    else:
-        checked.rows = next(iter(rows))
-        problems += _check_rows(checked.rows, limits)
-    for length, ports in lengths.items():
-        problems += _check_steps(length, ports, limits, checked)
-    return problems
-
-
-def _check_rows(rows: int, limits: Limits) -> list[str]:
-    if rows < 1:
-        return ["it has no rows"]
-    if limits.rows is not None and rows > limits.rows:
-        return [f"it has {rows} rows, more than the batch size of {limits.rows}"]
-    return []
-
-
-def _check_steps(length: str, ports: Mapping[int, str], limits: Limits, checked: CheckedBatch) -> list[str]:
-    if len(ports) > 1:
-        listed = ", ".join(f'{steps} in "{name}"' for steps, name in ports.items())
-        return [f'ports that share the length "{length}" must have the same number of steps, found {listed}']
-    steps, name = next(iter(ports.items()))
-    if steps < 1:
-        return [f'port "{name}": its sequences have no steps (length "{length}")']
-    if limits.lengths.get(length, steps) != steps:
-        return [f'port "{name}": expected {limits.lengths[length]} steps (length "{length}"), found {steps}']
-    checked.lengths[length] = steps
-    return []
+def _check_integers(array: NDArray[Any], spec: PortSpec) -> None:
+    limit = np.iinfo(spec.transfer_dtype)
+    if array.dtype.kind == "f":
+        raise ArgumentError(f"expected integers of {spec.transfer_dtype}, found {array.dtype}")
+    if array.size and (array.min() < limit.min or array.max() > limit.max):
+        raise ArgumentError(f"expected numbers from {limit.min} to {limit.max} ({spec.transfer_dtype}), found others")

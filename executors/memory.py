@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+import numpy as np
+
 from ..errors import Error
+from ..plans.layers import Bidirectional
+from ..plans.layers.recurrent import Recurrent
+from ..plans.plan import Plan
 from ..tables import table
 
 
@@ -20,8 +28,8 @@ class MemoryReport:
         bytes_auxiliary: The flat array of auxiliary arrays.
         bytes_inputs: The input arrays and the host memory in front of them.
         bytes_input_gradients: The gradients of inputs that were asked for.
-        bytes_planned: What MXNet plans for outputs and everything in between; a fused recurrent operator's own
-            memory is not in it.
+        bytes_planned: What MXNet plans for outputs and everything in between.
+        bytes_recurrent: What recurrent operators keep for themselves in training, about.
     """
 
     bucket: str
@@ -31,6 +39,7 @@ class MemoryReport:
     bytes_inputs: int
     bytes_input_gradients: int
     bytes_planned: int
+    bytes_recurrent: int = 0
 
     @property
     def bytes_total(self) -> int:
@@ -58,3 +67,25 @@ def planned_bytes(debug_text: str) -> int:
     if found is None:
         raise Error("MXNet's report on its executor has no line on the memory allocated")
     return int(found[1]) * 2**20
+
+
+def recurrent_bytes(plan: Plan, batch_size: int, lengths: Mapping[str, int]) -> int:
+    """Return about how many bytes the recurrent operators of a plan keep for themselves in training.
+
+    They are in no plan of MXNet. Measured over 12 shapes: so many elements for each element of the output, whatever
+    the input's width up to the layer's own.
+    """
+    total = 0.0
+    for path, node in plan.graph_of_nodes.nodes.items():
+        both = isinstance(node.layer, Bidirectional)
+        layer = node.layer.layer if isinstance(node.layer, Bidirectional) else node.layer
+        if isinstance(layer, Recurrent):
+            steps = lengths[plan.types.nodes[path].output().length]  # type: ignore[union-attr]  # it is a sequence
+            total += layer.reserve * steps * batch_size * layer.size * (2 if both else 1)
+    return int(total * np.dtype(plan.dtype).itemsize)
+
+
+def return_freed() -> None:
+    """Give freed memory back to the system, where the C library can: glibc keeps 38 to 160 MB otherwise."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

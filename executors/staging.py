@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,75 +12,168 @@ from numpy.typing import NDArray
 from .._mxnet import mx
 from ..arrays import MOST_ELEMENTS
 from ..errors import ArgumentError
-from ..plans.plan import PortSpec
-from .inputs import CheckedBatch
+from .inputs import CheckedBatch, Host
 
 CACHE_LINE = 64  # bytes
+GROWTH = 1.5
+
+
+class Want(NamedTuple):
+    """An input array that a graph reads: its shape, dtype, and the length of its second axis, if it is a sequence."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    length: str | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """The size in memory."""
+        return self.size * np.dtype(self.dtype).itemsize
+
+
+class InputBuffers:
+    """The memory behind the input arrays of several graphs: for each port one array, and slots of host memory.
+
+    Every graph has views into them, so that many cost what the largest does. MXNet's own ways from numpy to an NDArray
+    wait for everything that is queued (24 to 71 ms under a busy engine). Here a batch is copied into a slot, which
+    numpy does at once, and the slot's copy to the device is queued.
+
+    Args:
+        context: The device.
+        slots: How many batches can be on their way.
+    """
+
+    def __init__(self, context: Any, slots: int) -> None:
+        """Allocate nothing yet."""
+        self.context = context
+        self.slots = slots
+        self.turn = 0
+        self.zeroed: dict[str, tuple[int, ...]] = {}
+        self._device: dict[tuple[str, str], Any] = {}
+        self._host: dict[str, list[tuple[NDArray[Any], Any]]] = {}
+
+    def device(self, name: str, want: Want, kind: str = "input") -> Any:
+        """Return a view of an array of the device; a larger one than before leaves earlier views where they are."""
+        if want.size > MOST_ELEMENTS:
+            raise ArgumentError(
+                f'input "{name}": {want.shape} has more than the {MOST_ELEMENTS:,} elements that MXNet can hold; '
+                f"take a smaller batch size, or shorter sequences"
+            )
+        flat = self._device.get((kind, name))
+        if flat is None or flat.size < want.size:
+            size = want.size if flat is None else min(max(want.size, int(flat.size * GROWTH)), MOST_ELEMENTS)
+            flat = mx.nd.zeros((size,), ctx=self.context, dtype=want.dtype)
+            self._device[kind, name] = flat
+        return flat[: want.size].reshape(want.shape)
+
+    def host(self, name: str, want: Want) -> list[tuple[NDArray[Any], Any]]:
+        """Return each slot's memory for an array, for numpy and for MXNet."""
+        slots = self._host.get(name)
+        if slots is None or slots[0][0].size < want.size:
+            size = want.size if slots is None else max(want.size, int(slots[0][0].size * GROWTH))
+            slots = [_slot(size, want.dtype) for _ in range(self.slots)]
+            self._host[name] = slots
+        return [
+            (host[: want.size].reshape(want.shape), staged[: want.size].reshape(want.shape)) for host, staged in slots
+        ]
+
+    @property
+    def bytes(self) -> int:
+        """The size of all of it in memory."""
+        device = sum(flat.size * np.dtype(flat.dtype).itemsize for flat in self._device.values())
+        host = sum(slot[0].nbytes for slots in self._host.values() for slot in slots)
+        return int(device + host)
 
 
 class Staging:
-    """The input arrays of an executor, and slots of host memory in front of them.
-
-    MXNet's own ways from numpy to an NDArray wait for everything that is queued (24 to 71 ms under a busy engine).
-    Here a batch is copied into a slot, which numpy does at once, and the slot's copy to the device is queued.
+    """The input arrays of one graph.
 
     Args:
-        ports: The input ports.
-        batch_size: The number of rows.
-        lengths: The number of steps by length name.
-        context: The device.
-        slots: How many batches can be on their way. Whoever calls `load` must know that the copy out of the slot that
+        wanted: What the graph reads, by port; true lengths are under "length:" and their name.
+        buffers: The memory that they are views of. Whoever calls `load` must know that the copy out of the slot that
             comes next is done, or call `wait`.
 
     Attributes:
         arrays: The input arrays by port, ``(batch_size, *item)`` or ``(batch_size, t, *item)``.
     """
 
-    def __init__(
-        self, ports: Mapping[str, PortSpec], batch_size: int, lengths: Mapping[str, int], context: Any, slots: int
-    ) -> None:
-        """Allocate input arrays and slots.
+    def __init__(self, wanted: Mapping[str, Want], buffers: InputBuffers) -> None:
+        """Take views.
 
         Raises:
             ArgumentError: An input array would have more elements than MXNet can hold.
         """
-        for name, spec in ports.items():
-            shape = spec.shape(batch_size, lengths)
-            if math.prod(shape) > MOST_ELEMENTS:
-                raise ArgumentError(
-                    f'input "{name}": {shape} has more than the {MOST_ELEMENTS:,} elements that MXNet can hold; '
-                    f"take a smaller batch size, or shorter sequences"
-                )
-        self._batch_size = batch_size
-        self.arrays = {
-            name: mx.nd.zeros(spec.shape(batch_size, lengths), ctx=context, dtype=spec.transfer_dtype)
-            for name, spec in ports.items()
-        }
-        self._slots = [{name: _slot(array) for name, array in self.arrays.items()} for _ in range(slots)]
-        self._next = 0
-        self._zeroed: set[str] = set()
+        self._wanted = dict(wanted)
+        self._buffers = buffers
+        self.arrays = {name: buffers.device(name, want) for name, want in wanted.items()}
+        self._slots = {name: buffers.host(name, want) for name, want in wanted.items()}
 
     def load(self, batch: CheckedBatch) -> None:
         """Copy a batch privately and queue its way to the device; does not wait."""
-        slot = self._slots[self._next]
-        rows = batch.rows
+        turn = self._buffers.turn
+        self._buffers.turn = (turn + 1) % self._buffers.slots
+        for name, lengths in batch.lengths.items():
+            if f"length:{name}" in self._wanted:
+                self._load_host(f"length:{name}", lengths, None, turn)
         for name, value in batch.host.items():
-            host, staged = slot[name]
-            if host.dtype == value.dtype:
-                host[:rows] = value
-            else:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    np.copyto(host[:rows], value, casting="unsafe")
-            if rows < self._batch_size:  # rows that are missing take part in the arithmetic: let them be harmless
-                host[rows:] = host[rows - 1]
-            staged.copyto(self.arrays[name])
+            if name in self._wanted:
+                self._load_host(name, value, self._lengths(name, batch), turn)
         for name, array in batch.device.items():
-            _copy_rows(array, self.arrays[name])
+            if name in self._wanted:
+                self._load_device(name, array, batch)
         for name in batch.left_out:
-            if name not in self._zeroed:
+            if name in self._wanted and self._buffers.zeroed.get(name) != self._wanted[name].shape:
                 self.arrays[name][:] = 0
-        self._zeroed = set(batch.left_out)
-        self._next = (self._next + 1) % len(self._slots)
+                self._buffers.zeroed[name] = self._wanted[name].shape
+
+    def _lengths(self, name: str, batch: CheckedBatch) -> NDArray[np.int64] | None:
+        length = self._wanted[name].length
+        return None if length is None else batch.lengths[length]
+
+    def _load_host(self, name: str, value: Host, lengths: NDArray[np.int64] | None, turn: int) -> None:
+        self._buffers.zeroed.pop(name, None)
+        host, staged = self._slots[name][turn]
+        rows = len(value)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if lengths is None:
+                np.copyto(host[:rows], value, casting="unsafe")
+            else:
+                _copy_steps(host[:rows], value, lengths)
+        if rows < len(host):  # rows that are missing take part in the arithmetic: let them be harmless
+            host[rows:] = host[rows - 1]
+        staged.copyto(self.arrays[name])
+
+    def _load_device(self, name: str, array: Any, batch: CheckedBatch) -> None:
+        self._buffers.zeroed.pop(name, None)
+        target, length = self.arrays[name], self._wanted[name].length
+        if array.shape[0] > batch.rows:
+            array = array[: batch.rows]
+        if length is not None:
+            array = self._fit_steps(array, target.shape[1], length, batch)
+        if batch.rows == target.shape[0]:
+            array.copyto(target)
+            return
+        array.copyto(target[: batch.rows])
+        missing = target[batch.rows :]
+        mx.nd.broadcast_to(target[batch.rows - 1 : batch.rows], shape=missing.shape, out=missing)
+
+    def _fit_steps(self, array: Any, steps: int, length: str, batch: CheckedBatch) -> Any:
+        """Return ``(rows, steps, ...)`` with zeros over padding; queued."""
+        longest = int(batch.lengths[length].max())
+        if array.shape[1] > longest:
+            array = mx.nd.slice_axis(array, axis=1, begin=0, end=longest)
+        if longest < steps:
+            rest = (array.shape[0], steps - longest, *array.shape[2:])
+            array = mx.nd.concat(array, mx.nd.zeros(rest, ctx=array.context, dtype=array.dtype), dim=1)
+        if int(batch.lengths[length].min()) < longest:
+            true = self.arrays[f"length:{length}"][: batch.rows]
+            array = mx.nd.SequenceMask(array, true, use_sequence_length=True, axis=1)
+        return array
 
     def wait(self, ports: Iterable[str]) -> None:
         """Wait until the last batch is in the arrays of some ports; all slots but one are free then."""
@@ -89,27 +182,27 @@ class Staging:
 
     @property
     def bytes(self) -> int:
-        """The size of the input arrays and slots in memory."""
-        once = sum(array.size * np.dtype(array.dtype).itemsize for array in self.arrays.values())
-        return int(once * (1 + len(self._slots)))
+        """The size in memory of what its views show, in the slots too."""
+        return sum(want.bytes for want in self._wanted.values()) * (1 + self._buffers.slots)
 
 
-def _copy_rows(array: Any, target: Any) -> None:
-    """Queue a copy on the device; missing rows become copies of the last one."""
-    rows = array.shape[0]
-    if rows == target.shape[0]:
-        array.copyto(target)
-        return
-    array.copyto(target[:rows])
-    missing = target[rows:]
-    mx.nd.broadcast_to(target[rows - 1 : rows], shape=missing.shape, out=missing)
+def _copy_steps(host: NDArray[Any], value: Host, lengths: NDArray[np.int64]) -> None:
+    """Copy true steps into ``(rows, t, ...)``, and zeros over padding."""
+    longest, shortest = int(lengths.max()), int(lengths.min())
+    if not isinstance(value, list):
+        np.copyto(host[:, :longest], value[:, :longest], casting="unsafe")
+        value = []
+    for row, array in enumerate(value):
+        np.copyto(host[row, : len(array)], array, casting="unsafe")
+    if shortest < host.shape[1]:
+        host[np.arange(host.shape[1]) >= lengths[:, None]] = 0
 
 
-def _slot(array: Any) -> tuple[NDArray[Any], Any]:
-    """Return host memory of an array's shape, and an NDArray over the same memory."""
-    dtype = np.dtype(array.dtype)
-    raw = np.zeros(array.size * dtype.itemsize + CACHE_LINE, np.uint8)
+def _slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
+    """Return aligned host memory, and an NDArray over the same memory."""
+    itemsize = np.dtype(dtype).itemsize
+    raw = np.zeros(size * itemsize + CACHE_LINE, np.uint8)
     begin = -raw.ctypes.data % CACHE_LINE
-    host = raw[begin : begin + array.size * dtype.itemsize].view(dtype).reshape(array.shape)
+    host = raw[begin : begin + size * itemsize].view(dtype)
     # from_numpy makes the array that it is given read-only, so it is given a view
     return host, mx.nd.from_numpy(host[:], zero_copy=True)

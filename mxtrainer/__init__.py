@@ -1,6 +1,8 @@
 """A low-level trainer and executor engine on MXNet: nets, plans, executors, and an asynchronous trainer."""
 
 from . import errors as errors
+from .engine.batches import Batches as Batches
+from .engine.columns import Ragged as Ragged
 from .engine.evaluation import Evaluation as Evaluation
 from .engine.losses import Losses as Losses
 from .engine.optimizers import SGD as SGD
@@ -15,9 +17,13 @@ from .errors import NetError as NetError
 from .errors import StaleHandleError as StaleHandleError
 from .errors import StepError as StepError
 from .errors import UnknownNameError as UnknownNameError
+from .executors import buckets as buckets
+from .executors.batch import Batch as Batch
+from .executors.bucketed import BucketedExecutor as BucketedExecutor
 from .executors.check import check_gradients as check_gradients
 from .executors.executor import Executor as Executor
 from .executors.executor import instantiate as instantiate
+from .executors.padding import check_padding as check_padding
 from .plans import initializers as initializers
 from .plans.compile import compile_plan as compile_plan
 from .plans.layers import GRU as GRU
@@ -44,6 +50,7 @@ from .plans.layers import MeanSquaredLoss as MeanSquaredLoss
 from .plans.layers import Pooling as Pooling
 from .plans.layers import Reshape as Reshape
 from .plans.layers import SequenceLast as SequenceLast
+from .plans.layers import SequenceReverse as SequenceReverse
 from .plans.layers import Softmax as Softmax
 from .plans.layers import Threading as Threading
 from .plans.net import NetChain as NetChain
@@ -68,9 +75,12 @@ __all__ = [
     "Array",
     "Attention",
     "BasicRecurrent",
+    "Batch",
     "BatchError",
     "BatchNorm",
+    "Batches",
     "Bidirectional",
+    "BucketedExecutor",
     "Catenate",
     "ContrastiveLoss",
     "Convolution",
@@ -96,11 +106,13 @@ __all__ = [
     "NetGraph",
     "Plan",
     "Pooling",
+    "Ragged",
     "Report",
     "Reshape",
     "Scalar",
     "Sequence",
     "SequenceLast",
+    "SequenceReverse",
     "Softmax",
     "StaleHandleError",
     "Stats",
@@ -109,7 +121,9 @@ __all__ = [
     "Trainer",
     "UnknownNameError",
     "Vector",
+    "buckets",
     "check_gradients",
+    "check_padding",
     "compile_plan",
     "errors",
     "initializers",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NetError, nearest
 from .graph import Source, is_net, reached
 from .layers.base import Layer
+from .layers.elementwise import Dropout
 from .paths import Edges, source_of, split_name
 from .types import PortType
 
@@ -174,3 +175,16 @@ def _settled(layer: Layer, path: str, part: NetGraph, net: NetGraph) -> Layer:
         return layer.from_edges(inner, layer.edges(), _known(layer.inputs), layer.share)
     known = None not in part.types.nodes[path].outputs.values()
     return layer if known else layer.settled(net.types.nodes[path])
+
+
+def without_dropout(net: NetGraph) -> NetGraph:
+    """Return the net with dropout that drops nothing."""
+    layers: dict[str, Layer] = {}
+    for name, layer in net.layers.items():
+        if isinstance(layer, Dropout):
+            layers[name] = Dropout(0.0)
+        else:
+            layers[name] = without_dropout(layer) if is_net(layer) else layer
+    if layers == dict(net.layers):
+        return net
+    return net.from_edges(layers, net.edges(), _known(net.inputs), net.share)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from .._mxnet import mx
 from ..arguments import positive_int
-from ..errors import ArgumentError, nearest
+from ..errors import ArgumentError, Error, nearest
 from ..mappings import FrozenMapping
 from .graph import Source
 from .layers.base import Node, Symbol
 from .plan import Plan
+from .types import Sequence
 
 ROW_MASK = "rows"
 
@@ -44,6 +45,7 @@ class Lowered:
         moved: The auxiliary arrays that get a new value, in order.
         inputs: The input port of each argument.
         arrays: The arrays of each argument: one, or several that lie side by side.
+        lengths: The length name of each argument that takes the true number of steps of each example.
         masked: Whether there is an argument `ROW_MASK`.
     """
 
@@ -52,6 +54,7 @@ class Lowered:
     moved: tuple[str, ...]
     inputs: FrozenMapping[str]
     arrays: FrozenMapping[tuple[str, ...]]
+    lengths: FrozenMapping[str]
     masked: bool
 
 
@@ -83,48 +86,72 @@ def training_heads(plan: Plan) -> tuple[Head, ...]:
     )
 
 
-def lower(plan: Plan, lengths: Mapping[str, int], heads: tuple[Head, ...], training: bool) -> Lowered:
+def lower(plan: Plan, lengths: Mapping[str, int], heads: tuple[Head, ...], training: bool, padded: bool) -> Lowered:
     """Return the MXNet graph that computes the heads, for any batch size.
 
     Args:
         plan: The plan.
-        lengths: The number of steps of every length.
+        lengths: The number of steps of every length, padding included.
         heads: What to compute; nothing else is in the graph.
         training: With dropout and the batch's own statistics, or without.
+        padded: Whether examples may have fewer steps; their true lengths are then arguments.
+
+    Raises:
+        Error: A layer does not say what it does over padding.
     """
     with mx.name.NameManager():  # a count of its own, so that names do not depend on what was lowered before
-        return _Lowering(plan, lengths, training).run(heads)
+        return _Lowering(plan, lengths, training, padded).run(heads)
 
 
 class _Lowering:
     """The state of one lowering."""
 
-    def __init__(self, plan: Plan, lengths: Mapping[str, int], training: bool) -> None:
+    def __init__(self, plan: Plan, lengths: Mapping[str, int], training: bool, padded: bool) -> None:
         self.plan = plan
         self.lengths = lengths
         self.training = training
         self.variables: dict[str, Symbol] = {}
+        self.true_lengths = {name: mx.sym.var(f"length:{name}") for name in lengths} if padded else {}
+        self.used: set[Source] = set()
         self.inputs: dict[str, str] = {}
         self.arrays: dict[str, tuple[str, ...]] = {}
         self.moved: dict[str, Symbol] = {}
         self.values: dict[Source, Symbol] = {}
 
     def run(self, heads: tuple[Head, ...]) -> Lowered:
-        for path in self.plan.graph_of_nodes.needed_by(tuple(head.source for head in heads)):
+        graph = self.plan.graph_of_nodes
+        paths = graph.needed_by(tuple(head.source for head in heads))
+        self.used = {head.source for head in heads}.union(*(graph.nodes[path].feeds.values() for path in paths))
+        for path in paths:
             node = _LoweringNode(self, path)
+            self._check_padding(path, node)
             with mx.name.Prefix(f"{path}."):  # MXNet's own messages then name the user's layer
                 outputs = self.plan.graph_of_nodes.nodes[path].layer.lower(node)
             self.values.update({Source(path, port): symbol for port, symbol in outputs.items()})
         shown = [self._head(head) for head in heads]
         moved = [mx.sym.BlockGrad(symbol, name=f"moved:{path}") for path, symbol in self.moved.items()]
+        symbol = mx.sym.Group([*shown, *moved])
+        arguments = set(symbol.list_arguments())
         return Lowered(
-            symbol=mx.sym.Group([*shown, *moved]),
+            symbol=symbol,
             heads=heads,
             moved=tuple(self.moved),
             inputs=FrozenMapping(self.inputs),
             arrays=FrozenMapping(self.arrays),
+            lengths=FrozenMapping(
+                {f"length:{name}": name for name in self.true_lengths if f"length:{name}" in arguments}
+            ),
             masked=ROW_MASK in self.variables,
         )
+
+    def _check_padding(self, path: str, node: Node) -> None:
+        layer = self.plan.graph_of_nodes.nodes[path].layer
+        ports = (*node.ports.inputs.values(), *node.ports.outputs.values())
+        if self.true_lengths and not layer.masks_padding and any(isinstance(port, Sequence) for port in ports):
+            raise Error(
+                f'layer "{path}" ({layer!r}) does not say what it does over padding (Layer.masks_padding), so all '
+                f"examples of a batch must have the same length"
+            )
 
     def _head(self, head: Head) -> Symbol:
         symbol = self.value(head.source)
@@ -169,6 +196,8 @@ class _LoweringNode(Node):
         self.training = lowering.training
         self.dtype = lowering.plan.dtype
         self.lengths = lowering.lengths
+        self.true_lengths = lowering.true_lengths
+        self.used = frozenset(source.port for source in lowering.used if source.node == path)
 
     def array(self, name: str) -> Symbol:
         return self._lowering.array(self._node.arrays[name])

@@ -197,12 +197,13 @@ class Plan:
             raise FileFormatError("plan: the description is not as this mxtrainer writes it, and may mean another plan")
         return plan
 
-    def lowered(self, lengths: Mapping[str, int] | None = None, training: bool = True) -> str:
+    def lowered(self, lengths: Mapping[str, int] | None = None, training: bool = True, padded: bool = False) -> str:
         """Return the MXNet graph for a bucket as text.
 
         Args:
             lengths: The number of steps by length name.
             training: The graph of a training step, or that of evaluation.
+            padded: The graph for batches of which some examples are shorter, or the one for full batches.
 
         Raises:
             ArgumentError: A length is missing, unknown, or not a positive integer.
@@ -210,7 +211,7 @@ class Plan:
         from .lowering import check_lengths, lower, training_heads  # above this file, as the import of compile
 
         checked = check_lengths(self, lengths or {})
-        return str(lower(self, checked, training_heads(self), training).symbol.debug_str())
+        return str(lower(self, checked, training_heads(self), training, padded).symbol.debug_str())
 
     def graph(self) -> str:
         """Return the plan as a graph in the DOT language, for graphviz.

@@ -250,6 +250,8 @@ LAYERS: list[Case] = [
     *(over_steps(mxt.Pooling(3, f, stride=1, padding=1), "a") for f in ("max", "mean")),
     over_steps(mxt.SequenceLast()),
     over_steps(mxt.SequenceLast(), "a", "b"),
+    over_steps(mxt.SequenceReverse()),
+    over_steps(mxt.SequenceReverse(), "a", "b"),
     *(over_steps(layer, "a") for layer in RECURRENT),
     *(over_steps(layer, 6, **dict.fromkeys(layer.states, 3)) for layer in RECURRENT),
     *(over_steps(mxt.LSTM(3), 2, **{state: 3}) for state in mxt.LSTM.states),

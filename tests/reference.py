@@ -248,6 +248,16 @@ def sequence_last(inputs: Arrays, arrays: Arrays, *, sequence: bool = True) -> R
     return Result({"Output": y}, backward)
 
 
+def sequence_reverse(inputs: Arrays, arrays: Arrays, *, sequence: bool = True) -> Result:
+    """Turn the steps around."""
+    y = inputs["Input"][:, ::-1]
+
+    def backward(heads: Arrays) -> Gradients:
+        return Gradients({"Input": head(heads, "Output", y)[:, ::-1]}, {})
+
+    return Result({"Output": y}, backward)
+
+
 def _seen(queries: int, keys: int, causal: bool) -> NDArray[np.bool_]:
     everything = np.ones((queries, keys), dtype=np.bool_)
     return np.tril(everything) if causal else everything
@@ -304,6 +314,7 @@ _LAYERS: dict[str, Oracle] = {
     "Pooling": pooling,
     "Softmax": softmax,
     "SequenceLast": sequence_last,
+    "SequenceReverse": sequence_reverse,
     "BasicRecurrent": basic_recurrent,
     "LSTM": lstm,
     "GRU": gru,

@@ -42,13 +42,13 @@ BAD_BATCHES: dict[str, tuple[Any, list[str]]] = {
     "text": ({**GOOD, "lstm.State": np.full((3, 8), "x")}, ['port "lstm.State"', "expected real numbers, found <U1"]),
     "complex": ({**GOOD, "lstm.State": np.zeros((3, 8), complex)}, ["expected real numbers, found complex128"]),
     "objects": ({**GOOD, "lstm.State": np.full((3, 8), None)}, ["expected real numbers, found objects"]),
-    "ragged": ({**GOOD, "Input": [[1, 2, 3], [1, 2], [1]]}, ['port "Input"', "ragged"]),
+    "ragged": ({**GOOD, "Input": [[1, 2, 3], [1, 2], [1]]}, ['3 in "Input" and 5 in "Target" for example 0']),
     "a scalar": ({**GOOD, "Input": 3}, ["expected (batch, t), found ()"]),
     "none": ({**GOOD, "lstm.State": None}, ['port "lstm.State"', "found ()"]),
     "rows differ": ({**GOOD, "Target": TOKENS[:2]}, ['same number of rows, found 3 in "Input", 2 in "Target"']),
     "lengths differ": (
         {**GOOD, "Target": TOKENS[:, :4]},
-        ['ports that share the length "t"', '5 in "Input", 4 in "Target"'],
+        ['ports that share the length "t"', '5 in "Input" and 4 in "Target" for example 0'],
     ),
     "no rows": ({"Input": TOKENS[:0], "Target": TOKENS[:0]}, ["it has no rows"]),
     "too many rows": (

@@ -211,7 +211,7 @@ def test_more_elements_than_mxnet_can_hold_are_refused_before_anything_is_alloca
 
 
 def test_a_graph_that_mxnet_refuses_is_an_error_with_the_bucket(text_plan: mxt.Plan) -> None:
-    lowered = lower(text_plan, {"t": 2}, training_heads(text_plan), training=True)
+    lowered = lower(text_plan, {"t": 2}, training_heads(text_plan), training=True, padded=False)
     arguments = {name: mx.nd.zeros((1,)) for name in lowered.symbol.list_arguments()}
     with pytest.raises(mxt.Error, match=r"bucket \(t=2\): MXNet refuses the graph"):
         bind(lowered, arguments, {}, mx.cpu(), "(t=2)")

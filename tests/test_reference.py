@@ -120,6 +120,7 @@ LAYERS = [
     one("Softmax", draw(2, 3, 4)),
     one("Softmax", draw(2, 3, 4), **STEPS),
     one("SequenceLast", draw(2, 3, 4), **STEPS),
+    one("SequenceReverse", draw(2, 3, 4), **STEPS),
     one("BasicRecurrent", draw(2, 4, 2), recurrent(1, 3, 2), size=3),
     case(
         "BasicRecurrent", {"Input": draw(2, 4, 2), "State": draw(2, 3)}, recurrent(1, 3, 2), size=3, activation="relu"

@@ -9,9 +9,10 @@ from extra_layers import Gate
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
-from mxtrainer.executors.executor import Executor
-from mxtrainer.executors.inputs import CheckedBatch, check_batch
-from mxtrainer.executors.staging import Staging
+from mxtrainer.executors.bound import Bound, Bucket, Shared
+from mxtrainer.executors.handles import Clock
+from mxtrainer.executors.inputs import CheckedBatch, Limits, check_batch
+from mxtrainer.executors.staging import InputBuffers, Staging, Want
 from mxtrainer.executors.store import ParameterStore
 
 
@@ -37,26 +38,27 @@ def test_an_executor_waits_for_ports_that_no_loss_depends_on(gate: threading.Eve
         inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar(), "Side": mxt.Scalar()},
     )
     plan = mxt.compile_plan(net, losses={"SideOut": 0.0})
-    executor = Executor(ParameterStore(plan), 1, {}, slots=1)
+    store = ParameterStore(plan)
+    bound = Bound(Bucket(1, ()), Shared(store, Clock(), InputBuffers(store.context, 1)))
+    limits = Limits.of(plan, 1)
     threading.Timer(0.2, gate.set).start()
     seen = []
     for number in range(6):  # as a trainer does that has waited for the losses alone
-        batch = check_batch({"Input": [1.0], "Target": [1.0], "Side": [float(number)]}, executor.limits)
-        executor.queue_forward(batch)
-        seen.append(executor.outputs["SideOut"].copy())
+        bound.forward(check_batch({"Input": [1.0], "Target": [1.0], "Side": [float(number)]}, limits))
+        seen.append(bound.raw_outputs()["SideOut"].copy())
     assert [float(copy.asnumpy()[0]) for copy in seen] == list(range(6))
 
 
-def test_missing_rows_are_copies_of_the_last_one(linear_plan: mxt.Plan) -> None:
-    staging = Staging({"Input": linear_plan.inputs["Input"]}, 4, {}, mx.cpu(), 2)
+def test_missing_rows_are_copies_of_the_last_one() -> None:
+    staging = Staging({"Input": Want((4,), "float32")}, InputBuffers(mx.cpu(), 2))
     staging.load(CheckedBatch(rows=2, host={"Input": np.array([1.0, 2.0])}))
     assert staging.arrays["Input"].asnumpy().tolist() == [1, 2, 2, 2]
     staging.load(CheckedBatch(rows=3, device={"Input": mx.nd.array([3.0, 4.0, 5.0])}))
     assert staging.arrays["Input"].asnumpy().tolist() == [3, 4, 5, 5]
 
 
-def test_a_port_left_out_is_zero_again_after_it_was_given(linear_plan: mxt.Plan) -> None:
-    staging = Staging({"Input": linear_plan.inputs["Input"]}, 2, {}, mx.cpu(), 2)
+def test_a_port_left_out_is_zero_again_after_it_was_given() -> None:
+    staging = Staging({"Input": Want((2,), "float32")}, InputBuffers(mx.cpu(), 2))
     for given in (np.ones(2), mx.nd.ones((2,))):
         kind = "host" if isinstance(given, np.ndarray) else "device"
         staging.load(CheckedBatch(rows=2, **{kind: {"Input": given}}))  # type: ignore[arg-type]  # either field

@@ -18,7 +18,7 @@ from extra_layers import Cholesky, Gate
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
-from mxtrainer.executors.executor import Executor
+from mxtrainer.executors.bound import Bound
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_closed_trainer_lets_go_of_its_executors(linear_plan: mxt.Plan) -> Non
     trainer.update(linear_batch())
     trainer.evaluate(linear_batch())
     bound = [
-        weakref.ref(found) for found in gc.get_objects() if isinstance(found, Executor) and found.store is trainer.store
+        weakref.ref(found) for found in gc.get_objects() if isinstance(found, Bound) and found.store is trainer.store
     ]
     assert len(bound) == 2
     gc.disable()

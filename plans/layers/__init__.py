@@ -28,3 +28,4 @@ from .recurrent import Bidirectional as Bidirectional
 from .sequence import Aggregate as Aggregate
 from .sequence import Attention as Attention
 from .sequence import SequenceLast as SequenceLast
+from .sequence import SequenceReverse as SequenceReverse

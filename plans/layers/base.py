@@ -96,16 +96,21 @@ class Node:
     Attributes:
         ports: The types of its ports, all known.
         inputs: The symbol of each connected input, batch first: ``(batch, *item)`` or ``(batch, t, *item)``.
+        used: The outputs that something reads.
         training: Whether this is the training graph.
         dtype: The dtype of all real arrays.
-        lengths: The number of steps by length name.
+        lengths: The number of steps by length name, padding included.
+        true_lengths: The true number of steps of each example, ``(batch,)`` int32, by length name; empty in a graph
+            without padding.
     """
 
     ports: Ports
     inputs: Mapping[str, Symbol]
+    used: frozenset[str]
     training: bool
     dtype: str
     lengths: Mapping[str, int]
+    true_lengths: Mapping[str, Symbol]
 
     def array(self, name: str) -> Symbol:
         """Return the symbol of one of the layer's arrays."""
@@ -128,6 +133,27 @@ class Node:
         name = length_of(port)
         assert name is not None  # asked of sequences only
         return self.lengths[name]
+
+    def true_steps(self, port: PortType) -> Symbol | None:
+        """Return the true number of steps of each example, ``(batch,)``; None where there is no padding."""
+        name = length_of(port)
+        return None if name is None else self.true_lengths.get(name)
+
+    def hide(self, symbol: Symbol, port: PortType, value: float = 0.0) -> Symbol:
+        """Return ``(batch, t, ...)`` with this value over padding, through which no gradient comes."""
+        steps = self.true_steps(port)
+        if steps is None:
+            return symbol
+        return mx.sym.SequenceMask(symbol, steps, use_sequence_length=True, axis=1, value=value)
+
+    def step_mask(self, port: PortType) -> Symbol | None:
+        """Return ``(batch, t)``: 1 over true steps, 0 over padding; None where there is no padding."""
+        steps = self.true_steps(port)
+        if steps is None:
+            return None
+        column = mx.sym.expand_dims(mx.sym.cast(steps, dtype=self.dtype), axis=1)
+        numbers = mx.sym.reshape(mx.sym.arange(self.steps(port), dtype=self.dtype), shape=(1, -1))
+        return mx.sym.broadcast_lesser(numbers, column)
 
     def merge(self, symbol: Symbol, port: PortType) -> Symbol:
         """Return a sequence as so many examples of one step: ``(batch * t, *item)``."""
@@ -152,6 +178,10 @@ class Layer(Value):
     is_loss: ClassVar[bool] = False
     #: Whether it draws random numbers in training.
     random: ClassVar[bool] = False
+    #: Whether padding after an example's last step changes nothing before it. A graph with padding has finite numbers
+    #: there, whatever they are, and gradients of 0; a layer that mixes steps uses `Node.hide` and `Node.true_steps`,
+    #: and one that is infinite anywhere hides its input.
+    masks_padding: ClassVar[bool] = False
 
     def input_ports(self, connected: int = 0) -> tuple[str, ...]:
         """Return the names of the inputs in order, given how many a net feeds by one list."""
@@ -204,6 +234,12 @@ class Layer(Value):
 class ItemLayer(Layer):
     """A layer made for one item; over a sequence it is applied to each step."""
 
+    masks_padding: ClassVar[bool] = True
+
+    def harmless(self) -> float | None:
+        """Return an input that gives a finite output and slope, where not every finite one does."""
+        return None
+
     def deduce(self, ports: Ports) -> None:
         """Carry the length from one side to the other, and let `items` work out the items."""
         source, target = ports.inputs["Input"], ports.outputs["Output"]
@@ -223,7 +259,10 @@ class ItemLayer(Layer):
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Merge the steps into the batch, apply `lower_item`, and split again."""
         source, target = node.ports.input(), node.ports.output()
-        lowered = self.lower_item(node, node.merge(node.inputs["Input"], source))
+        safe, symbol = self.harmless(), node.inputs["Input"]
+        if safe is not None:
+            symbol = node.hide(symbol, source, safe)
+        lowered = self.lower_item(node, node.merge(symbol, source))
         return {"Output": node.split(lowered, target)}
 
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:

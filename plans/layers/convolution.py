@@ -26,6 +26,7 @@ from .base import (
     real,
     set_fields,
 )
+from .sequence import LOWEST
 
 Extent = Union[int, tuple[int, ...]]
 
@@ -99,8 +100,11 @@ class Sliding(ItemLayer):
         """Turn steps into space for a sequence of vectors, else go step by step."""
         if not along_steps(node.ports.input()):
             return super().lower(node)
-        channels_first = mx.sym.swapaxes(node.inputs["Input"], dim1=1, dim2=2)
-        return {"Output": mx.sym.swapaxes(self.slide(node, channels_first, 1), dim1=1, dim2=2)}
+        return {"Output": mx.sym.swapaxes(self.slide_along(node, node.ports.input()), dim1=1, dim2=2)}
+
+    def slide_along(self, node: Node, port: PortType) -> Symbol:
+        """Slide along the steps; return ``(batch, channels, t)``. Beyond the last true step there are zeros."""
+        return self.slide(node, channels_first(node.hide(node.inputs["Input"], port)), 1)
 
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
         """Slide over the item's space."""
@@ -124,6 +128,11 @@ class Sliding(ItemLayer):
         if isinstance(found, tuple) and len(found) != axes:
             raise MismatchError(f"{field} {found} has {len(found)} entries, but there are {axes} axes to slide over")
         return _per_axis(found, axes)
+
+
+def channels_first(symbol: Symbol) -> Symbol:
+    """Return ``(batch, t, channels)`` as ``(batch, channels, t)``."""
+    return mx.sym.swapaxes(symbol, dim1=1, dim2=2)
 
 
 def along_steps(port: PortType) -> bool:
@@ -261,3 +270,17 @@ class Pooling(Sliding):
         """Return one Pooling."""
         kind = {"max": "max", "mean": "avg"}[self.function]
         return mx.sym.Pooling(symbol, pool_type=kind, count_include_pad=False, **self.windows(axes))
+
+    def slide_along(self, node: Node, port: PortType) -> Symbol:
+        """Slide along the true steps: windows count nothing beyond the last one."""
+        seen = node.step_mask(port)
+        if seen is None:
+            return super().slide_along(node, port)
+        if self.function == "max":
+            pooled = self.slide(node, channels_first(node.hide(node.inputs["Input"], port, LOWEST)), 1)
+            return channels_first(node.hide(channels_first(pooled), port))
+        total, count = (
+            mx.sym.Pooling(symbol, pool_type="sum", **self.windows(1))
+            for symbol in (channels_first(node.hide(node.inputs["Input"], port)), mx.sym.expand_dims(seen, axis=1))
+        )
+        return mx.sym.broadcast_div(total, mx.sym.maximum(count, 1.0))

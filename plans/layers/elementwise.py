@@ -74,6 +74,8 @@ FUNCTIONS: dict[str, Callable[[Symbol], Symbol]] = {
     "cos": mx.sym.cos,
     "erf": mx.sym.erf,
 }
+# An input for padding, where a function or its slope is not finite everywhere.
+HARMLESS = {"exp": 0.0, "expm1": 0.0, "log": 1.0, "log1p": 0.0, "sqrt": 1.0, "reciprocal": 1.0}
 # MXNet computes a part of these in float32; 1e-7 is not enough for a gradient check.
 EXACT = {"gelu": _exact_gelu, "erf": _exact_erf}
 THREADED: dict[str, Callable[[Symbol, Symbol], Symbol]] = {
@@ -121,6 +123,10 @@ class Elementwise(ShapeKeeping):
     def __post_init__(self) -> None:
         """Check the function."""
         check_choice(self, "function", FUNCTIONS)
+
+    def harmless(self) -> float | None:
+        """Return an input where the function and its slope are finite."""
+        return HARMLESS.get(self.function)
 
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
         """Return the function's operator."""
@@ -248,6 +254,7 @@ class Flatten(ItemLayer):
 class JoiningLayer(Layer):
     """A layer of several inputs, "1", "2" and so on, that share their length."""
 
+    masks_padding: ClassVar[bool] = True
     least: ClassVar[int] = 2
 
     def input_ports(self, connected: int = 0) -> tuple[str, ...]:
@@ -296,6 +303,8 @@ class Threading(JoiningLayer):
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Apply the function from left to right."""
         first, *rest = node.inputs.values()
+        if self.function in ("divide", "power"):
+            rest = [node.hide(symbol, node.ports.input("2"), 1.0) for symbol in rest]
         for symbol in rest:
             first = THREADED[self.function](first, symbol)
         return {"Output": first}

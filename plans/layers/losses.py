@@ -13,6 +13,7 @@ from ...values import register
 from ..types import Array, Index, Item, Sequence, item_if_known, with_item
 from .base import Layer, MismatchError, Node, Ports, Symbol, check_choice, flatten, real, set_fields, vector
 from .normalization import Softmax
+from .sequence import mean_over_steps
 
 AVERAGES = ("examples", "steps")
 
@@ -25,6 +26,7 @@ class Loss(Layer):
     """
 
     is_loss: ClassVar[bool] = True
+    masks_padding: ClassVar[bool] = True
     #: Whether it may be trained; a measure has no gradient.
     trained: ClassVar[bool] = True
     average: str = "examples"
@@ -63,13 +65,24 @@ class Loss(Layer):
 
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Apply `per_item` to every step, then reduce over the steps."""
-        port = node.ports.input()
-        merged = (node.merge(node.inputs[name], node.ports.input(name)) for name in self.input_ports())
+        port, safe = node.ports.input(), self.harmless()
+        inputs = dict(node.inputs)
+        if safe is not None:
+            inputs["Input"] = node.hide(inputs["Input"], port, safe)
+        merged = (node.merge(inputs[name], node.ports.input(name)) for name in self.input_ports())
         values = node.split(self.per_item(node, *merged), port)
         if isinstance(port, Sequence):
-            reduce = mx.sym.mean if self.average == "examples" else mx.sym.sum
-            values = reduce(values, axis=1)
+            hidden = node.hide(values, port)
+            values = (
+                mean_over_steps(node, hidden, Sequence(port.length, Array(())))
+                if self.average == "examples"
+                else mx.sym.sum(hidden, axis=1)
+            )
         return {self.output_ports()[0]: values}
+
+    def harmless(self) -> float | None:
+        """Return an input that gives a finite loss and slope, where not every finite one does."""
+        return None
 
     def per_item(self, node: Node, source: Symbol, target: Symbol) -> Symbol:
         """Return ``(n,)`` for ``(n, *item)`` of input and target."""
@@ -183,6 +196,10 @@ class CrossEntropyLoss(Loss):
         if self.target == "probabilities" and source is not None:
             vector(source)
         return super().pair(source, target)
+
+    def harmless(self) -> float | None:
+        """Return a probability whose logarithm is finite, and that of its complement."""
+        return 0.5 if self.input == "probabilities" else None
 
     def per_item(self, node: Node, source: Symbol, target: Symbol) -> Symbol:
         """Return the cross-entropy of each item."""

@@ -104,11 +104,15 @@ class BatchNorm(ShapeKeeping):
 
     @staticmethod
     def _row_weights(node: Node) -> Symbol:
-        """Return ``(1, n)``: the share of each row, or of each step of each row; 0 for missing rows."""
+        """Return ``(1, n)``: the share of each row, or of each step of each row; 0 for missing rows and padding."""
         mask = node.row_mask()
         port = node.ports.input()
         if isinstance(port, Sequence):
-            mask = mx.sym.repeat(mask, repeats=node.steps(port))
+            seen = node.step_mask(port)
+            if seen is None:
+                mask = mx.sym.repeat(mask, repeats=node.steps(port))
+            else:
+                mask = mx.sym.reshape(mx.sym.broadcast_mul(seen, mx.sym.expand_dims(mask, axis=1)), shape=(-1,))
         return mx.sym.reshape(mx.sym.broadcast_div(mask, mx.sym.sum(mask, axis=0, keepdims=True)), shape=(1, -1))
 
     @staticmethod

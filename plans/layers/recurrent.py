@@ -25,14 +25,22 @@ from .base import (
     flat_size,
     real,
 )
+from .sequence import last_step, reverse
 
+SHUT = 1e4  # a gate's input at which it is 0 or 1 exactly, whatever else comes in
+BLOCKED = 1e30  # taken off, it makes relu 0
 ARRAYS = ("InputWeights", "StateWeights", "InputBiases", "StateBiases")
 
 
 class Recurrent(Layer):
     """What the recurrent layers have in common: ports, arrays, and the operator."""
 
+    masks_padding: ClassVar[bool] = True
     gates: ClassVar[int]
+    #: What padding adds to each gate so that the state stands still, or None where it needs not.
+    freezing: ClassVar[tuple[float, ...] | None] = None
+    #: The operator's own memory in training, which no plan of MXNet counts, in elements of the output (measured).
+    reserve: ClassVar[float]
     size: int
 
     def input_ports(self, connected: int = 0) -> tuple[str, ...]:
@@ -76,12 +84,42 @@ class Recurrent(Layer):
         raise TypeError(f"{type(self).__name__} does not define mode()")
 
     def lower(self, node: Node) -> dict[str, Symbol]:
-        """Return the operator's output and final states."""
-        steps = time_major(node)
-        given = [node.inputs.get(port) for port in self.states]
-        output, *states = self.run(steps, node.packed(ARRAYS), given, node.dtype)
-        last = [mx.sym.reshape(state, shape=(-3, -2)) for state in states]
-        return {"Output": mx.sym.swapaxes(output, dim1=0, dim2=1), **dict(zip(self.states, last))}
+        """Return the operator's output and the states after the last true step.
+
+        Over padding the operator runs on. That reaches no true step; the state there is read from the output. What is
+        in no output, a cell state, is frozen if something reads it, and so is what could grow beyond all numbers.
+        """
+        port, states = node.ports.input(), [node.inputs.get(port) for port in self.states]
+        seen, steps, packed = node.step_mask(port), time_major(node), node.packed(ARRAYS)
+        if seen is not None and self.freezes(node.used):
+            steps, packed = self.freeze(steps, packed, seen, node.dtype)
+        output, *last = self.run(steps, packed, states, node.dtype)
+        output = mx.sym.swapaxes(output, dim1=0, dim2=1)
+        final = [mx.sym.reshape(state, shape=(-3, -2)) for state in last]
+        if seen is not None:
+            final[0] = last_step(node, output, port)
+        return {"Output": output, **dict(zip(self.states, final))}
+
+    def freezes(self, used: frozenset[str]) -> bool:
+        """Tell whether padding must freeze the state, given which outputs are used."""
+        return self.freezing is not None
+
+    def freeze(self, steps: Symbol, packed: Symbol, seen: Symbol, dtype: str) -> tuple[Symbol, Symbol]:
+        """Return the input with one more element, 1 over padding, and the vector of arrays with its weights.
+
+        Args:
+            steps: ``(t, batch, input)``.
+            packed: The vector of arrays.
+            seen: ``(batch, t)``, 0 over padding.
+            dtype: That of all of them.
+        """
+        assert self.freezing is not None  # by `freezes`
+        rows = self.gates * self.size
+        weights, rest = _cut(packed, rows * self.size + 2 * rows)
+        column = mx.sym.concat(*(mx.sym.full((self.size, 1), number, dtype=dtype) for number in self.freezing), dim=0)
+        wide = mx.sym.concat(mx.sym.reshape(weights, shape=(rows, -1)), column, dim=1)
+        flag = mx.sym.expand_dims(mx.sym.swapaxes(1 - seen, dim1=0, dim2=1), axis=2)
+        return mx.sym.concat(steps, flag, dim=2), mx.sym.concat(mx.sym.reshape(wide, shape=(-1,)), rest, dim=0)
 
     def run(self, steps: Symbol, packed: Symbol, states: list[Symbol], dtype: str) -> list[Symbol]:
         """Return output ``(t, batch, size)`` and final states ``(1, batch, size)`` for ``(t, batch, input)``."""
@@ -130,6 +168,8 @@ class BasicRecurrent(Recurrent):
     """
 
     gates: ClassVar[int] = 1
+    freezing: ClassVar[tuple[float, ...] | None] = (-BLOCKED,)
+    reserve: ClassVar[float] = 6.4
     states: ClassVar[tuple[str, ...]] = ("State",)
 
     size: int
@@ -141,6 +181,10 @@ class BasicRecurrent(Recurrent):
         check_size(self, "size")
         check_choice(self, "activation", ("tanh", "relu"))
         check_initializers(self)
+
+    def freezes(self, used: frozenset[str]) -> bool:
+        """Freeze relu, at 0."""
+        return self.activation == "relu"
 
     def mode(self) -> str:
         """Return rnn_tanh or rnn_relu."""
@@ -200,6 +244,8 @@ class LSTM(Recurrent):
     """
 
     gates: ClassVar[int] = 4
+    freezing: ClassVar[tuple[float, ...] | None] = (-SHUT, SHUT, 0.0, 0.0)
+    reserve: ClassVar[float] = 17.7
     states: ClassVar[tuple[str, ...]] = ("State", "CellState")
 
     size: int
@@ -209,6 +255,10 @@ class LSTM(Recurrent):
         """Check the size."""
         check_size(self, "size")
         check_initializers(self)
+
+    def freezes(self, used: frozenset[str]) -> bool:
+        """Freeze the cell state where something reads it: input gate 0, forget gate 1."""
+        return "CellState" in used
 
     def mode(self) -> str:
         """Return the operator's name."""
@@ -240,6 +290,7 @@ class GRU(Recurrent):
     """
 
     gates: ClassVar[int] = 3
+    reserve: ClassVar[float] = 13.6
     states: ClassVar[tuple[str, ...]] = ("State",)
 
     size: int
@@ -276,6 +327,7 @@ class Bidirectional(Layer):
         Bidirectional(LSTM(64))
     """
 
+    masks_padding: ClassVar[bool] = True
     layer: Recurrent
 
     def __post_init__(self) -> None:
@@ -310,10 +362,13 @@ class Bidirectional(Layer):
 
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Return two operators, the second between reversals."""
-        steps = time_major(node)
-        forward, backward = (node.packed(names) for names in self.packs())
-        states = [None] * len(self.layer.states)
-        ahead = self.layer.run(steps, forward, states, node.dtype)[0]
-        back = self.layer.run(mx.sym.reverse(steps, axis=0), backward, states, node.dtype)[0]
-        joined = mx.sym.concat(ahead, mx.sym.reverse(back, axis=0), dim=2)
+        port, steps = node.ports.input(), time_major(node)
+        seen, true_steps = node.step_mask(port), node.true_steps(port)
+        outputs = []
+        for names, turned in zip(self.packs(), (steps, reverse(steps, true_steps))):
+            arguments = turned, node.packed(names)
+            if seen is not None and self.layer.freezes(frozenset({"Output"})):
+                arguments = self.layer.freeze(*arguments, seen, node.dtype)
+            outputs.append(self.layer.run(*arguments, [None] * len(self.layer.states), node.dtype)[0])
+        joined = mx.sym.concat(outputs[0], reverse(outputs[1], true_steps), dim=2)
         return {"Output": mx.sym.swapaxes(joined, dim1=0, dim2=1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..._mxnet import mx
 from ...arguments import is_integer
@@ -34,6 +35,8 @@ class SequenceLast(Layer):
         SequenceLast()
     """
 
+    masks_padding: ClassVar[bool] = True
+
     def deduce(self, ports: Ports) -> None:
         """Give the item of the sequence."""
         if ports.inputs["Input"] is not None:
@@ -44,9 +47,54 @@ class SequenceLast(Layer):
         return 'give the type of its input, as in inputs={...: Sequence("t", Vector(3))}'
 
     def lower(self, node: Node) -> dict[str, Symbol]:
-        """Return one slice."""
-        last = mx.sym.slice_axis(node.inputs["Input"], axis=1, begin=-1, end=None)
-        return {"Output": mx.sym.reshape(last, shape=(-3, -2))}
+        """Return one slice, or one SequenceLast."""
+        return {"Output": last_step(node, node.inputs["Input"], node.ports.input())}
+
+
+def last_step(node: Node, symbol: Symbol, port: PortType) -> Symbol:
+    """Return the last true step of ``(batch, t, *item)``, as ``(batch, *item)``."""
+    steps = node.true_steps(port)
+    if steps is not None:
+        return mx.sym.SequenceLast(symbol, steps, use_sequence_length=True, axis=1)
+    return mx.sym.reshape(mx.sym.slice_axis(symbol, axis=1, begin=-1, end=None), shape=(-3, -2))
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class SequenceReverse(Layer):
+    """The true steps of a sequence in reverse order.
+
+    Example:
+        >>> SequenceReverse()
+        SequenceReverse()
+    """
+
+    masks_padding: ClassVar[bool] = True
+
+    def deduce(self, ports: Ports) -> None:
+        """Give either side the other's type."""
+        known = ports.inputs["Input"] or ports.outputs["Output"]
+        if known is not None:
+            _step(known)
+            ports.set_input("Input", known)
+            ports.set_output("Output", known)
+
+    def needs(self, ports: Ports) -> str:
+        """Ask for the sequence."""
+        return 'give the type of its input, as in inputs={...: Sequence("t", Vector(3))}'
+
+    def lower(self, node: Node) -> dict[str, Symbol]:
+        """Return one reversal, with time as the first axis."""
+        steps = mx.sym.swapaxes(node.inputs["Input"], dim1=0, dim2=1)
+        turned = reverse(steps, node.true_steps(node.ports.input()))
+        return {"Output": mx.sym.swapaxes(turned, dim1=0, dim2=1)}
+
+
+def reverse(symbol: Symbol, steps: Symbol | None) -> Symbol:
+    """Return ``(t, batch, *item)`` with the true steps in reverse order; padding stays where it is."""
+    if steps is None:
+        return mx.sym.reverse(symbol, axis=0)
+    return mx.sym.SequenceReverse(symbol, steps, use_sequence_length=True)
 
 
 def _step(port: PortType | None) -> Item:
@@ -71,6 +119,8 @@ def _max(symbol: Symbol, axis: tuple[int, ...]) -> Symbol:
     return mx.sym.where(tied, value + (largest - value) / count, largest)
 
 
+HIDDEN = -1e30  # a score so low that its weight is exactly 0
+LOWEST = -3.4e38  # a float32 that is no maximum of anything
 AGGREGATES = {"sum": mx.sym.sum, "mean": mx.sym.mean, "max": _max, "norm": _norm}
 
 
@@ -131,13 +181,30 @@ class Aggregate(ItemLayer):
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Aggregate over the steps, or step by step."""
         if self.axes is None and isinstance(node.ports.input(), Sequence):
-            return {"Output": AGGREGATES[self.function](node.inputs["Input"], axis=(1,))}
+            return {"Output": self._over_steps(node)}
         return super().lower(node)
+
+    def _over_steps(self, node: Node) -> Symbol:
+        port = node.ports.input()
+        symbol = node.hide(node.inputs["Input"], port, LOWEST if self.function == "max" else 0.0)
+        if self.function == "mean":
+            return mean_over_steps(node, symbol, port)
+        return AGGREGATES[self.function](symbol, axis=(1,))
 
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
         """Aggregate over the item's axes."""
         axes = tuple(axis + 1 for axis in self._item_axes(node.ports.input_item()))
         return AGGREGATES[self.function](symbol, axis=axes) if axes else symbol
+
+
+def mean_over_steps(node: Node, hidden: Symbol, port: PortType) -> Symbol:
+    """Return the mean over the true steps of ``(batch, t, *item)``, which is 0 over padding."""
+    steps = node.true_steps(port)
+    if steps is None:
+        return mx.sym.mean(hidden, axis=1)
+    total = mx.sym.sum(hidden, axis=1)
+    count = mx.sym.cast(steps, dtype=node.dtype)
+    return mx.sym.broadcast_div(total, mx.sym.reshape(count, shape=(-1, *(1 for _ in item_of(port).shape))))
 
 
 @register
@@ -162,6 +229,7 @@ class Attention(Layer):
         Attention(causal=True)
     """
 
+    masks_padding: ClassVar[bool] = True
     scaled: bool = True
     causal: bool = False
 
@@ -201,6 +269,9 @@ class Attention(Layer):
             scores = scores / vector(item_of(port), "Query") ** 0.5
         if self.causal:
             scores = mx.sym.broadcast_add(scores, self._mask(node.steps(port), node.dtype))
+        seen = node.step_mask(node.ports.input("Key"))
+        if seen is not None:
+            scores = mx.sym.broadcast_add(scores, mx.sym.expand_dims((1 - seen) * HIDDEN, axis=1))
         output = mx.sym.batch_dot(mx.sym.softmax(scores, axis=-1), values)
         return {"Output": output if many else mx.sym.reshape(output, shape=(-3, -2))}
 
@@ -211,4 +282,4 @@ class Attention(Layer):
         later = mx.sym.broadcast_greater(
             mx.sym.reshape(numbers, shape=(1, 1, steps)), mx.sym.reshape(numbers, shape=(1, steps, 1))
         )
-        return later * -1e30
+        return later * HIDDEN

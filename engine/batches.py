@@ -1,0 +1,229 @@
+"""Batches of examples of similar length, in an order that is a function of (seed, round)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arguments import check_seed, is_integer, positive_int
+from ..errors import ArgumentError
+from ..executors.batch import Batch
+from ..executors.buckets import Exact, Policy
+from ..plans.plan import Plan
+from .columns import columns_of, lengths_of
+
+POOL = 100  # batches: within so many examples of a shuffled round are sorted by length
+
+Rows = NDArray[np.int64]
+
+
+class Batches:
+    """Rounds over a data set, in batches of examples of similar length.
+
+    Each iteration is the next round. A round takes every example once. With `shuffle` its order is drawn anew: all
+    examples are shuffled, sorted by bucket within pools of 100 batches (within the whole, where buckets or tokens set
+    the size of batches), cut into batches, and these are shuffled. The last batch of the cut may be short. Without
+    `shuffle` they come as they are.
+
+    Args:
+        data: Columns by input port, each of one entry an example: arrays; for sequences also lists of arrays, object
+            arrays, `Ragged`, or what has ``values`` and ``offsets``.
+        batch_size: The number of rows; None where the buckets have sizes of their own, or `tokens` is given.
+        tokens: In place of a batch size: the largest number of steps of a batch, padding included, over all lengths.
+        buckets: The policy of the trainer that they are for, a value of `mxtrainer.buckets`.
+        shuffle: Whether the order is drawn.
+        seed: The order is a function of (seed, round); None draws a seed.
+        plan: The plan, which knows which port has which length; needed for several length names.
+        shard: ``(rank, workers)``: every worker gets as many batches as the others, and other ones.
+
+    Attributes:
+        seed: The seed.
+        next_round: The round that the next iteration gives, 0 first.
+
+    Raises:
+        ArgumentError: An argument is not usable, or columns do not fit together; names port and example.
+
+    Example:
+        >>> data = {"Input": [[1.0], [2.0, 3.0], [4.0]], "Target": [0, 1, 0]}
+        >>> batches = Batches(data, batch_size=2, shuffle=False)
+        >>> [list(batch["Target"]) for batch in batches]
+        [[0, 1], [0]]
+    """
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        batch_size: int | None = None,
+        *,
+        tokens: int | None = None,
+        buckets: Policy | None = None,
+        shuffle: bool = True,
+        seed: int | None = 0,
+        plan: Plan | None = None,
+        shard: tuple[int, int] | None = None,
+    ) -> None:
+        """Read the lengths; copy nothing."""
+        self._columns = columns_of(data, plan)
+        self._examples = len(next(iter(self._columns.values())))
+        self._policy = _policy(buckets)
+        lengths = lengths_of(self._columns)
+        self._steps, self._sizes = self._buckets(lengths)
+        self._batch_size, self._tokens = _chosen_size(batch_size, tokens, self._sizes)
+        self._check_tokens()
+        if not isinstance(shuffle, bool):
+            raise ArgumentError(f"shuffle must be True or False, got {shuffle!r}")
+        self._shuffle = shuffle
+        self.seed = check_seed(seed)
+        self._rank, self._workers = _shard(shard)
+        self.next_round = 0
+        self._count = len(self._rows(0))
+
+    def _buckets(self, lengths: Mapping[str, Rows]) -> tuple[Rows, Rows | None]:
+        """Return the steps of each example's bucket, over all lengths, and its batch size where the policy has one."""
+        if not lengths:
+            return np.ones(self._examples, np.int64), None
+        self._policy.check(tuple(lengths))
+        kinds, kind = np.unique(np.stack(list(lengths.values()), axis=1), axis=0, return_inverse=True)
+        steps, sizes = [], []
+        for number, row in enumerate(kinds):
+            try:
+                bucket = self._policy.bucket({name: int(length) for name, length in zip(lengths, row)})
+            except ArgumentError as error:
+                example = int(np.flatnonzero(kind.reshape(-1) == number)[0])
+                raise ArgumentError(f"example {example}: {error}") from None
+            steps.append(sum(bucket.values()))
+            sizes.append(self._policy.batch_size(bucket) or 0)
+        kind = kind.reshape(-1)
+        return np.array(steps)[kind], np.array(sizes)[kind] if all(sizes) else None
+
+    def _check_tokens(self) -> None:
+        if self._tokens is not None and self._steps.max() > self._tokens:
+            example = int(self._steps.argmax())
+            raise ArgumentError(
+                f"example {example} alone takes {self._steps[example]} steps in its bucket, "
+                f"more than tokens={self._tokens}"
+            )
+
+    # Rounds
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate over the next round."""
+        number = self.next_round
+        self.next_round += 1
+        return self.round(number)
+
+    def __len__(self) -> int:
+        """Count the batches of a round; it is the same for all."""
+        return self._count
+
+    def round(self, number: int) -> Iterator[Batch]:
+        """Iterate over the batches of a round, which are a function of (seed, number); the first is 0.
+
+        Raises:
+            ArgumentError: The number is no integer, or negative.
+        """
+        if not is_integer(number) or number < 0:
+            raise ArgumentError(f"round must be a non-negative integer, got {number!r}")
+        return self._batches(int(number), 0)
+
+    def after(self, position: tuple[int, ...]) -> Iterator[Batch]:
+        """Iterate over the rest of the round of a batch's position; the next iteration is then the round after it.
+
+        Raises:
+            ArgumentError: It is no position of such batches.
+        """
+        pair = tuple(position) if isinstance(position, (tuple, list)) else ()
+        if len(pair) != 2 or not all(is_integer(number) and number >= 0 for number in pair) or pair[1] > len(self):
+            raise ArgumentError(
+                f"position must be that of a batch, (round, batches taken of {len(self)}), got {position!r}"
+            )
+        self.next_round = int(pair[0]) + 1
+        return self._batches(int(pair[0]), int(pair[1]))
+
+    def _batches(self, number: int, taken: int) -> Iterator[Batch]:
+        for place, rows in enumerate(self._rows(number)[taken:], taken + 1):
+            yield Batch({port: column.take(rows) for port, column in self._columns.items()}, position=(number, place))
+
+    def _rows(self, number: int) -> list[Rows]:
+        """Return the examples of each batch of a round, of this worker."""
+        if not self._shuffle:
+            return self._sharded(self._cut(np.arange(self._examples)))
+        generator = np.random.default_rng([self.seed, number])
+        order = generator.permutation(self._examples)
+        pool = POOL * self._batch_size if self._batch_size is not None else self._examples
+        pools = [order[begin : begin + pool] for begin in range(0, len(order), pool)]
+        ordered = [one[np.argsort(self._steps[one], kind="stable")] for one in pools]
+        batches = self._cut(np.concatenate(ordered))
+        return self._sharded([batches[place] for place in generator.permutation(len(batches))])
+
+    def _cut(self, order: Rows) -> list[Rows]:
+        if self._batch_size is not None:
+            return [order[begin : begin + self._batch_size] for begin in range(0, len(order), self._batch_size)]
+        batches, begin, longest, size = [], 0, 0, 0
+        for end, row in enumerate(order):
+            longest_then = max(longest, int(self._steps[row])) if end > begin else int(self._steps[row])
+            size_then = self._size_at(row, size if end > begin else 0)
+            if end > begin and not self._fits(end + 1 - begin, longest_then, size_then):
+                batches.append(order[begin:end])
+                begin, longest_then, size_then = end, int(self._steps[row]), self._size_at(row, 0)
+            longest, size = longest_then, size_then
+        return [*batches, order[begin:]]
+
+    def _size_at(self, row: int, size: int) -> int:
+        """Return the batch size once a row has come in: the smallest of its rows' buckets, which is the largest's."""
+        if self._sizes is None:
+            return 0
+        own = int(self._sizes[row])
+        return min(size, own) if size else own
+
+    def _fits(self, rows: int, longest: int, size: int) -> bool:
+        return rows * longest <= self._tokens if self._tokens is not None else rows <= size
+
+    def _sharded(self, batches: list[Rows]) -> list[Rows]:
+        """Return this worker's batches; the largest are halved until every worker gets as many."""
+        while len(batches) % self._workers:
+            place = max(range(len(batches)), key=lambda number: len(batches[number]))
+            rows = batches[place]
+            if len(rows) < 2:
+                raise ArgumentError(
+                    f"shard: {self._examples} examples cannot be dealt evenly to {self._workers} workers"
+                )
+            batches[place : place + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+        return batches[self._rank :: self._workers]
+
+    def __repr__(self) -> str:
+        """Show the ports, the number of examples and of batches."""
+        return f"Batches({', '.join(self._columns)}: {self._examples} examples in {len(self)} batches)"
+
+
+def _policy(buckets: object) -> Policy:
+    policy = Exact() if buckets is None else buckets
+    if not isinstance(policy, Policy):
+        raise ArgumentError(f"buckets must be a policy such as mxt.buckets.Fixed([8, 16, 32]), got {buckets!r}")
+    return policy
+
+
+def _chosen_size(batch_size: object, tokens: object, own: Rows | None) -> tuple[int | None, int | None]:
+    """Return batch size and tokens; of these and the policy's own sizes exactly one is given."""
+    given = [name for name, found in (("batch_size", batch_size), ("tokens", tokens)) if found is not None]
+    if own is not None:
+        given.append("the buckets' own batch sizes")
+    if len(given) != 1:
+        raise ArgumentError(
+            f"give batch_size= or tokens=, or buckets with batch sizes, and one of them only; "
+            f"got {' and '.join(given) or 'none'}"
+        )
+    size = None if batch_size is None else positive_int(batch_size, "batch_size")
+    return size, None if tokens is None else positive_int(tokens, "tokens")
+
+
+def _shard(shard: object) -> tuple[int, int]:
+    if shard is None:
+        return 0, 1
+    pair: Sequence[Any] = shard if isinstance(shard, (tuple, list)) and len(shard) == 2 else (0, 0)
+    if not all(map(is_integer, pair)) or not 0 <= pair[0] < pair[1]:
+        raise ArgumentError(f"shard must be (rank, workers) with 0 <= rank < workers, got {shard!r}")
+    return int(pair[0]), int(pair[1])

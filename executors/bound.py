@@ -1,0 +1,303 @@
+"""One graph bound to its arrays, and the passes through it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._mxnet import mx
+from ..arrays import ArraySpec
+from ..errors import StepError
+from ..mappings import FrozenMapping
+from ..plans.lowering import ROW_MASK, Head, lower, training_heads
+from .binding import bind
+from .handles import ArrayHandle, Clock, InputGradientHandle, OutputHandle
+from .heads import HeadGradients
+from .indices import IndexCheck, check_indices
+from .inputs import CheckedBatch
+from .memory import planned_bytes, recurrent_bytes
+from .staging import InputBuffers, Staging, Want
+from .store import ParameterStore
+
+
+class Bucket(NamedTuple):
+    """What a graph is bound for.
+
+    Attributes:
+        batch_size: The number of rows.
+        lengths: The number of steps by length name, as pairs.
+        padded: Whether examples may be shorter; a graph for full ones is faster.
+        training: With gradients, dropout and the batch's own statistics, or with none of them.
+        heads: What it computes; None: all outputs of the plan.
+    """
+
+    batch_size: int
+    lengths: tuple[tuple[str, int], ...]
+    padded: bool = False
+    training: bool = True
+    heads: tuple[Head, ...] | None = None
+
+    def __str__(self) -> str:
+        """Show the size and the lengths."""
+        steps = "".join(f", {name}={count}" for name, count in self.lengths)
+        return f"(batch_size={self.batch_size}{steps})"
+
+
+@dataclass
+class Shared:
+    """What the graphs of one executor share.
+
+    Attributes:
+        store: Parameters, gradients and auxiliary arrays.
+        clock: Counts the passes.
+        buffers: The memory of inputs.
+        input_gradients: Input ports whose gradients are wanted.
+    """
+
+    store: ParameterStore
+    clock: Clock
+    buffers: InputBuffers
+    input_gradients: tuple[str, ...] = ()
+
+
+class Bound:
+    """A graph bound to its arrays.
+
+    Args:
+        bucket: What it is bound for.
+        shared: The arrays that it shares with others.
+        neighbour: Another graph whose memory for outputs and everything in between it uses too, or None.
+
+    Attributes:
+        bucket: What it is bound for.
+        plan: The plan.
+        store: Parameters, gradients and auxiliary arrays.
+        lengths: The number of steps by length name, padding included.
+        ports: The input ports that it reads.
+        raw: MXNet's executor.
+        batch: The batch of the last pass.
+        index_checks: The checks of indices of the last pass.
+
+    Raises:
+        ArgumentError: An array would have more elements than MXNet can hold.
+        Error: MXNet cannot bind it.
+    """
+
+    def __init__(self, bucket: Bucket, shared: Shared, neighbour: Bound | None = None) -> None:
+        """Lower and bind."""
+        store = shared.store
+        self.bucket = bucket
+        self.plan = plan = store.plan
+        self.lengths = dict(bucket.lengths)
+        self.store = store
+        self.clock = shared.clock
+        self._lowered = lower(plan, self.lengths, bucket.heads or training_heads(plan), bucket.training, bucket.padded)
+        read = set(self._lowered.inputs.values())
+        self.ports = {name: spec for name, spec in plan.inputs.items() if name in read}
+        wanted = self._wanted()
+        self._staging = Staging(wanted, shared.buffers)
+        self._input_gradients = {
+            port: shared.buffers.device(port, wanted[port], "gradient")
+            for port in (shared.input_gradients if bucket.training else ())
+            if port in wanted
+        }
+        self._mask = None
+        if self._lowered.masked:
+            self._mask = mx.nd.ones((bucket.batch_size,), ctx=store.context, dtype=plan.dtype)
+        self._masked_rows = bucket.batch_size
+        settled = tuple(head.source for head in self._lowered.heads if self._is_settled(head))
+        self._side_ports = set(self.ports) - plan.graph_of_nodes.inputs_of(settled) - set(self._example_weights())
+        gradients = self._gradients()
+        self._has_gradients = bool(gradients)
+        self.raw: Any = bind(
+            self._lowered,
+            self._arguments(),
+            gradients,
+            store.context,
+            str(bucket),
+            None if neighbour is None else neighbour.raw,
+        )
+        lengths = {name: self._staging.arrays[f"length:{name}"] for name in self.lengths if bucket.padded}
+        self._heads = HeadGradients(plan, self._lowered, bucket.batch_size, self.lengths, lengths, store.context)
+        self._failure: StepError | None = None
+        self.index_checks: tuple[IndexCheck, ...] = ()
+        self.batch = CheckedBatch()
+
+    # What the graph is bound to
+
+    def _wanted(self) -> dict[str, Want]:
+        rows = self.bucket.batch_size
+        wanted = {}
+        if self.bucket.padded:
+            wanted = {f"length:{name}": Want((rows,), "int32") for name in self.lengths}
+        for name, spec in self.ports.items():
+            wanted[name] = Want(spec.shape(rows, self.lengths), spec.transfer_dtype, spec.length)
+        return wanted
+
+    def _is_settled(self, head: Head) -> bool:
+        """Tell whether a trainer reads this head of a step before it reuses the step's memory."""
+        return head.gradient or (head.name in self.plan.losses and self.plan.losses[head.name].is_loss)
+
+    def _example_weights(self) -> list[str]:
+        return [head.example_weights for head in self._lowered.heads if head.example_weights is not None]
+
+    def _arguments(self) -> dict[str, Any]:
+        arguments = {name: self._staging.arrays[port] for name, port in self._lowered.inputs.items()}
+        arguments.update({name: self._staging.arrays[name] for name in self._lowered.lengths})
+        arguments.update({name: self.store.argument(*paths) for name, paths in self._lowered.arrays.items()})
+        if self._mask is not None:
+            arguments[ROW_MASK] = self._mask
+        return arguments
+
+    def _gradients(self) -> dict[str, Any]:
+        if not self.bucket.training:
+            return {}
+        trained = {name: paths for name, paths in self._lowered.arrays.items() if paths[0] in self.plan.parameters}
+        gradients = {name: self.store.gradient(*paths) for name, paths in trained.items()}
+        for name, port in self._lowered.inputs.items():
+            if port in self._input_gradients:
+                gradients[name] = self._input_gradients[port]
+        return gradients
+
+    # One pass
+
+    def forward(self, batch: CheckedBatch) -> None:
+        """Queue the way of a checked batch to the device, and the forward pass.
+
+        The caller knows that the losses, and the gradients, of as many passes ago as there are slots are done. Ports
+        that these do not depend on are waited for here.
+        """
+        self._staging.wait(self._side_ports)
+        self._staging.load(batch)
+        self.batch = batch
+        self.index_checks = tuple(self._index_check(port) for port in batch.device if self._is_index(port))
+        self._set_rows(batch.rows)
+        if self.bucket.training and self.plan.random_nodes:
+            mx.random.seed(step_seed(self.store.seed, self.clock.now + 1), ctx=self.store.context)
+        self.clock.now += 1
+        self.raw.forward(is_train=True)
+        outputs = self.raw.outputs
+        for path, moved in zip(self._lowered.moved, outputs[len(self._lowered.heads) :]):
+            moved.copyto(self.store.argument(path))
+            self.store.touch()
+
+    def wait_for_inputs(self) -> None:
+        """Wait until the last batch is in the input arrays."""
+        self._staging.wait(self.ports)
+
+    def _is_index(self, port: str) -> bool:
+        return port in self.ports and self.ports[port].count is not None
+
+    def _index_check(self, port: str) -> IndexCheck:
+        spec, batch = self.ports[port], self.batch
+        true = self._staging.arrays.get(f"length:{spec.length}")
+        return IndexCheck.of(spec, batch.device[port][: batch.rows], None if true is None else true[: batch.rows])
+
+    def _set_rows(self, rows: int) -> None:
+        if self._mask is not None and rows != self._masked_rows:
+            self._mask[:rows] = 1  # these are queued, where copying a numpy array would wait
+            if rows < self.bucket.batch_size:
+                self._mask[rows:] = 0
+            self._masked_rows = rows
+
+    def backward(self, gradients: Mapping[str, ArrayLike] | None = None) -> None:
+        """Queue the backward pass, by default of the weighted mean of the losses over the true rows.
+
+        Raises:
+            BatchError: A head gradient does not fit its port.
+            UnknownNameError: A port is unknown.
+        """
+        heads = self._heads.of_mean(self.batch) if gradients is None else self._heads.of(gradients, self.batch)
+        if self._has_gradients:
+            self.raw.backward(heads)
+
+    # What came out
+
+    def collect(self) -> None:
+        """Wait for the last pass.
+
+        MXNet tells of a failure once, and gives out stale numbers from then on; so it is asked for here, before any
+        number is read, and told again by every later read.
+
+        Raises:
+            StepError: The pass failed, after which the graph is of no more use; or indices in an NDArray were out of
+                range.
+        """
+        if self._failure is None:
+            try:
+                for array in self.raw.outputs:
+                    array.wait_to_read()
+                if self._has_gradients and self.store.gradients.array is not None:
+                    self.store.gradients.array.wait_to_read()
+            except mx.MXNetError as error:
+                now = self.clock.now
+                self._failure = StepError(f"pass {now} failed on the device: {error}", now, error)
+        if self._failure is not None:
+            raise self._failure
+        check_indices(self.index_checks, "pass", self.clock.now)
+
+    def raw_outputs(self) -> dict[str, Any]:
+        """Return the NDArrays of the heads, which the next pass overwrites."""
+        return {head.name: array for head, array in zip(self._lowered.heads, self.raw.outputs)}
+
+    def handles(self, kind: str, collect: Callable[[], None]) -> FrozenMapping[OutputHandle]:
+        """Return handles on the outputs of the last pass.
+
+        Args:
+            kind: What errors call a pass.
+            collect: What waits for the pass, and raises if it failed.
+        """
+        batch, now = self.batch, self.clock.now
+        lengths = FrozenMapping(batch.lengths, "length", "the batch")
+        found = {}
+        for head, array in zip(self._lowered.heads, self.raw.outputs):
+            length = self.plan.outputs[head.name].length if head.name in self.plan.outputs else None
+            true = self._staging.arrays.get(f"length:{length}")
+            steps = () if length is None else (int(batch.lengths[length].max()),)
+            shape = (batch.rows, *steps, *array.shape[1 + len(steps) :])
+            found[head.name] = OutputHandle(
+                head.name, now, shape, lengths, length, array, true, self.clock, kind, collect
+            )
+        return FrozenMapping(found, "output", "the plan")
+
+    def input_gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
+        """Return handles on the gradients of inputs of the last pass, ``(rows, *item)`` or ``(rows, t, *item)``."""
+        found: dict[str, ArrayHandle] = {}
+        for port, array in self._input_gradients.items():
+            longest = self.batch.longest
+            shape = self.plan.inputs[port].shape(self.batch.rows, longest)
+            found[port] = InputGradientHandle(ArraySpec(port, shape, self.plan.dtype, None), array, collect)
+        return found
+
+    # What it takes
+
+    @property
+    def bytes_inputs(self) -> int:
+        """The input arrays and the host memory in front of them."""
+        return self._staging.bytes
+
+    @property
+    def bytes_input_gradients(self) -> int:
+        """The gradients of inputs."""
+        return sum(array.size * np.dtype(array.dtype).itemsize for array in self._input_gradients.values())
+
+    @property
+    def bytes_planned(self) -> int:
+        """What MXNet plans for outputs and everything in between."""
+        return planned_bytes(self.raw.debug_str())
+
+    @property
+    def bytes_recurrent(self) -> int:
+        """What recurrent operators keep for themselves, about."""
+        return recurrent_bytes(self.plan, self.bucket.batch_size, self.lengths) if self.bucket.training else 0
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Return MXNet's seed of a step: a function of (seed, step), so that a resumed run draws the same numbers."""
+    digest = hashlib.sha256(f"{seed}\n{step}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF

@@ -1,0 +1,336 @@
+"""The bucketed executor: one executor a bucket, made when it is needed, all on the same arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arguments import names, positive_int
+from ..errors import ArgumentError, BatchError, unknown
+from ..mappings import FrozenMapping
+from ..plans.plan import Plan
+from ..resources import Resource
+from ..tables import table
+from .bound import Bucket, Shared
+from .buckets import Exact, Fixed, Policy
+from .cache import Cache, Entry
+from .executor import Executor, check_input_gradients, share
+from .inputs import CheckedBatch
+from .store import ParameterStore
+
+BYTES_KEPT = 2**30
+
+
+@dataclass(frozen=True)
+class BucketReport:
+    """What went through one bucket.
+
+    Attributes:
+        lengths: The number of steps by length name.
+        batch_size: The number of rows.
+        hits: How many passes.
+        rows: The true rows of all passes.
+        padding: The share of steps that were padding or missing rows, from 0 to 1.
+        bytes_planned: What MXNet plans for its graphs, the largest of them; 0 once released.
+        bytes_recurrent: What recurrent operators keep for themselves, about; 0 once released.
+        binds: How often a graph of it was bound.
+        seconds_bind: How long the last bind took, in seconds.
+        evictions: How often a graph of it was released to make room.
+    """
+
+    lengths: Mapping[str, int]
+    batch_size: int
+    hits: int
+    rows: int
+    padding: float
+    bytes_planned: int
+    bytes_recurrent: int
+    binds: int
+    seconds_bind: float
+    evictions: int
+
+
+@dataclass(frozen=True)
+class BucketedReport:
+    """What a bucketed executor did and holds; prints as a table.
+
+    Attributes:
+        buckets: One report a bucket, in the order of their sizes.
+        bytes_inputs: The memory of inputs, which all buckets share.
+        padding: The share of steps that were padding or missing rows, over all buckets.
+    """
+
+    buckets: tuple[BucketReport, ...]
+    bytes_inputs: int
+    padding: float
+
+    @property
+    def bytes_planned(self) -> int:
+        """What MXNet plans for outputs and everything in between: the largest, as the others share its memory."""
+        return max((bucket.bytes_planned for bucket in self.buckets), default=0)
+
+    def __str__(self) -> str:
+        """Show one line a bucket."""
+        rows = [
+            [
+                ", ".join(f"{name}={steps}" for name, steps in bucket.lengths.items()) or "-",
+                bucket.batch_size,
+                bucket.hits,
+                f"{bucket.padding:.1%}",
+                f"{bucket.bytes_planned:,}",
+                f"{bucket.bytes_recurrent:,}",
+                bucket.binds,
+                f"{bucket.seconds_bind:.4f}",
+                bucket.evictions,
+            ]
+            for bucket in self.buckets
+        ]
+        head = ["bucket", "rows", "hits", "padding", "bytes planned", "recurrent", "binds", "seconds", "evictions"]
+        return f"{table(head, rows)}\nbytes of inputs {self.bytes_inputs:,}, padding {self.padding:.1%}"
+
+
+class Buckets(Resource):
+    """Executors by bucket, on arrays that are there.
+
+    Args:
+        shared: The arrays.
+        policy: How lengths become buckets.
+        batch_size: The number of rows, None where the policy has one for every bucket.
+        training: Whether executors have gradients.
+        bytes_kept: How many bytes graphs may hold, about; None: any.
+
+    Attributes:
+        plan: The plan.
+        store: The parameters, gradients and auxiliary arrays.
+        policy: The policy.
+    """
+
+    def __init__(
+        self, shared: Shared, policy: Policy, batch_size: int | None, training: bool, bytes_kept: int | None
+    ) -> None:
+        """Bind nothing yet."""
+        self.plan = shared.store.plan
+        self.store = shared.store
+        self.policy = policy
+        self._batch_size = batch_size
+        self._training = training
+        self._cache = Cache(shared, bytes_kept)
+        self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
+        known = policy.known(self.plan.lengths)
+        sizes = [(self.batch_size(bucket), bucket) for bucket in known]
+        self._largest = max(sizes, key=lambda size: size[0] * sum(size[1].values()), default=None)
+
+    def batch_size(self, bucket: Mapping[str, int]) -> int:
+        """Return the number of rows of a bucket."""
+        own = self.policy.batch_size(bucket)
+        size = own if own is not None else self._batch_size
+        assert size is not None  # by check_batch_size
+        return size
+
+    def executor(self, lengths: Mapping[str, int]) -> Executor:
+        """Return the executor of the smallest bucket that holds these lengths; made if it is not there.
+
+        Raises:
+            ArgumentError: A length is missing or unknown, or no bucket holds it.
+            Error: It is closed.
+        """
+        _check_names(self.plan, lengths)
+        return self._executor(self.policy.bucket({name: positive_int(lengths[name], name) for name in lengths}))
+
+    def _executor(self, bucket: Mapping[str, int]) -> Executor:
+        key = tuple(bucket.items())
+        found = self._executors.get(key)
+        if found is None:
+            found = Executor(self._cache, self.batch_size(bucket), bucket, self._training, self._largest)
+            self._executors[key] = found
+        return found
+
+    def executor_for(self, batch: CheckedBatch) -> Executor:
+        """Return the executor for a checked batch.
+
+        Raises:
+            BatchError: No bucket holds an example, or the bucket has fewer rows.
+        """
+        executor = self._executor(bucket_of(self.policy, batch, self.plan))
+        executor.check(batch)
+        return executor
+
+    def report(self) -> BucketedReport:
+        """Return what went through each bucket, and what each holds."""
+        grouped: dict[tuple[tuple[str, int], ...], list[tuple[Bucket, Entry]]] = {}
+        for bucket, entry in self._cache.entries.items():
+            grouped.setdefault(bucket.lengths, []).append((bucket, entry))
+        buckets = [_report(grouped[lengths]) for lengths in sorted(grouped, key=lambda key: [n for _, n in key])]
+        entries = self._cache.entries.values()
+        return BucketedReport(tuple(buckets), self._cache.shared.buffers.bytes, _padding(list(entries)))
+
+    def release(self, bucket: Mapping[str, int]) -> None:
+        """Release what is bound for a bucket, and give its memory back; it is bound again when it comes again.
+
+        Raises:
+            UnknownNameError: Nothing of such a bucket was made.
+        """
+        key = tuple((name, bucket[name]) for name in self.plan.lengths if name in bucket)
+        found = [entry for entry in self._cache.entries if entry.lengths == key]
+        if not found or len(key) != len(bucket):
+            known = [str(dict(entry.lengths)) for entry in self._cache.entries]
+            raise unknown("bucket", str(dict(bucket)), list(dict.fromkeys(known)), "this executor")
+        self._executors.pop(key, None)
+        self._cache.release(found)
+
+    def close(self) -> None:
+        """Release everything and give the memory back; `executor` is an Error then."""
+        self._executors.clear()
+        self._cache.close()
+
+    def __repr__(self) -> str:
+        """Show plan and policy."""
+        return f"{type(self).__name__}({self.plan!r}, {self.policy!r})"
+
+
+class BucketedExecutor(Buckets):
+    """Executors by bucket, on one set of parameters, gradients and auxiliary arrays, and in one pool of memory.
+
+    An executor is made when a bucket first comes, and kept; one that is known binds nothing. Padding changes nothing.
+
+    Args:
+        plan: The plan.
+        batch_size: The largest number of rows; None where the policy has one for each bucket.
+        buckets: How lengths become buckets, a value of `mxtrainer.buckets`; None: every length is its own bucket.
+        device: "cpu", "gpu:0", or a context of MXNet.
+        training: Whether executors have gradients.
+        seed: Start values depend on (seed, path, shape) alone. None draws a seed.
+        arrays: Start values, copied: a net with arrays, a mapping, or another executor's arrays; may be a part.
+        store: Another executor's or trainer's store, whose NDArrays are then shared; excludes arrays.
+        input_gradients: Input ports whose gradients are wanted.
+        bytes_kept: How many bytes graphs may hold, about, before the least recently used are released; None: any.
+
+    Attributes:
+        plan: The plan.
+        store: The arrays.
+        policy: The policy.
+
+    Raises:
+        ArgumentError: An argument is not usable.
+        NetError: A start value does not fit the plan.
+
+    Example:
+        >>> from mxtrainer import LSTM, MeanSquaredLoss, NetChain, Sequence, Vector, buckets, compile_plan
+        >>> net = NetChain([LSTM(2), MeanSquaredLoss()], inputs={"Input": Sequence("t", Vector(1))})
+        >>> bucketed = BucketedExecutor(compile_plan(net), batch_size=4, buckets=buckets.Fixed([8, 16]))
+        >>> bucketed.executor({"t": 11}).lengths
+        {'t': 16}
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        batch_size: int | None = None,
+        buckets: Policy | None = None,
+        *,
+        device: object = "cpu",
+        training: bool = True,
+        seed: int | None = 0,
+        arrays: object = None,
+        store: ParameterStore | None = None,
+        input_gradients: Sequence[str] = (),
+        bytes_kept: int | None = BYTES_KEPT,
+    ) -> None:
+        """Allocate the arrays; bind nothing yet."""
+        if not isinstance(plan, Plan):
+            raise ArgumentError(f"BucketedExecutor takes a plan (see compile_plan), got {plan!r}")
+        policy = check_policy(plan, buckets)
+        wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
+        size = check_batch_size(plan, policy, batch_size)
+        if bytes_kept is not None:
+            bytes_kept = positive_int(bytes_kept, "bytes_kept")
+        shared = share(plan, device, seed, arrays, store, wanted)
+        super().__init__(shared, policy, size, training, bytes_kept)
+
+
+def _report(found: list[tuple[Bucket, Entry]]) -> BucketReport:
+    bucket, entries = found[0][0], [entry for _, entry in found]
+    bound = [entry.bound for entry in entries if entry.bound is not None]
+    return BucketReport(
+        lengths=FrozenMapping(dict(bucket.lengths), "length", "the bucket"),
+        batch_size=bucket.batch_size,
+        hits=sum(entry.hits for entry in entries),
+        rows=sum(entry.rows for entry in entries),
+        padding=_padding(entries),
+        bytes_planned=max((one.bytes_planned for one in bound), default=0),
+        bytes_recurrent=sum(one.bytes_recurrent for one in bound),
+        binds=sum(entry.binds for entry in entries),
+        seconds_bind=entries[-1].seconds_bind,
+        evictions=sum(entry.evictions for entry in entries),
+    )
+
+
+def _padding(entries: list[Entry]) -> float:
+    padded = sum(entry.steps_padded for entry in entries)
+    return 1.0 - sum(entry.steps_true for entry in entries) / padded if padded else 0.0
+
+
+def check_policy(plan: Plan, buckets: object) -> Policy:
+    """Return the policy; None is `Exact`.
+
+    Raises:
+        ArgumentError: It is no policy, or has other lengths than the plan.
+    """
+    policy = Exact() if buckets is None else buckets
+    if not isinstance(policy, Policy):
+        raise ArgumentError(
+            f"buckets must be a policy such as mxt.buckets.Fixed([8, 16, 32]) or mxt.buckets.Exact(), got {buckets!r}"
+        )
+    policy.check(plan.lengths)
+    return policy
+
+
+def one_bucket(lengths: Mapping[str, int]) -> Policy:
+    """Return the policy of one bucket."""
+    return Fixed({name: (steps,) for name, steps in lengths.items()}) if lengths else Exact()
+
+
+def check_batch_size(plan: Plan, policy: Policy, batch_size: object) -> int | None:
+    """Return the batch size, None where the policy has one for every bucket.
+
+    Raises:
+        ArgumentError: It is no positive integer, or neither or both have one.
+    """
+    known = policy.known(plan.lengths)
+    own = bool(known) and all(policy.batch_size(bucket) is not None for bucket in known)
+    if own and batch_size is not None:
+        raise ArgumentError(f"the buckets have batch sizes of their own: give batch_size=None, got {batch_size!r}")
+    return None if own else positive_int(batch_size, "batch_size")
+
+
+def bucket_of(policy: Policy, batch: CheckedBatch, plan: Plan) -> dict[str, int]:
+    """Return the bucket for a batch; a length that it has not, as nothing needs it, counts as 1.
+
+    Raises:
+        BatchError: No bucket holds it; names the example.
+    """
+    longest = dict.fromkeys(plan.lengths, 1) | batch.longest
+    try:
+        return policy.bucket(longest)
+    except ArgumentError as error:
+        raise BatchError(f"the batch does not fit:\n  {_example_beyond(policy, batch, longest)}{error}") from None
+
+
+def _example_beyond(policy: Policy, batch: CheckedBatch, longest: Mapping[str, int]) -> str:
+    """Return the first example that no bucket holds, as the beginning of a message."""
+    for name, found in batch.lengths.items():
+        row = int(np.argmax(found))
+        try:
+            policy.bucket({**dict.fromkeys(longest, 1), name: int(found[row])})
+        except ArgumentError:
+            return f"example {row}: "
+    return ""
+
+
+def _check_names(plan: Plan, lengths: Mapping[str, Any]) -> None:
+    if not isinstance(lengths, Mapping) or set(lengths) != set(plan.lengths):
+        example = dict.fromkeys(plan.lengths, 8)
+        raise ArgumentError(f"lengths must be numbers of steps by length name, as in {example}, got {lengths!r}")

@@ -1,0 +1,11 @@
+"""How lengths become buckets: policies, and the buckets that fit some data best."""
+
+from .fitting import Fitted as Fitted
+from .fitting import fit as fit
+from .policies import Exact as Exact
+from .policies import Fixed as Fixed
+from .policies import Geometric as Geometric
+from .policies import Multiple as Multiple
+from .policies import Policy as Policy
+
+__all__ = ["Exact", "Fitted", "Fixed", "Geometric", "Multiple", "Policy", "fit"]

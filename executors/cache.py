@@ -1,0 +1,144 @@
+"""Graphs bound when first asked for, and kept: all on one set of arrays, and in one pool of memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import Error
+from .bound import Bound, Bucket, Shared
+from .memory import return_freed
+
+
+@dataclass
+class Entry:
+    """What is known of a bucket, as long as the cache lives.
+
+    Attributes:
+        bound: The graph, None once it has been released.
+        hits: How many passes went through it.
+        binds: How often it was bound.
+        seconds_bind: The time of its last bind, in seconds.
+        evictions: How often it was released to make room.
+        bytes: What its release gives back, about.
+        rows: The true rows of all passes.
+        steps_true: The true steps of all passes, over all lengths.
+        steps_padded: The steps of all passes, with those of padding and missing rows.
+    """
+
+    bound: Bound | None = None
+    hits: int = 0
+    binds: int = 0
+    seconds_bind: float = 0.0
+    evictions: int = 0
+    bytes: int = 0
+    rows: int = 0
+    steps_true: int = 0
+    steps_padded: int = 0
+
+
+class Cache:
+    """Graphs by bucket, the most recently used last.
+
+    The graphs share their memory for outputs and everything in between, which costs what the largest needs if that one
+    is bound first: so it is, where the largest is known. The memory that recurrent operators keep is each graph's own.
+
+    Args:
+        shared: The arrays that the graphs share.
+        bytes_kept: How many bytes graphs may hold before the least recently used are released; None: any.
+    """
+
+    def __init__(self, shared: Shared, bytes_kept: int | None = None) -> None:
+        """Bind nothing yet."""
+        self.shared = shared
+        self.entries: dict[Bucket, Entry] = {}
+        self._bytes_kept = bytes_kept
+        self._closed = False
+
+    def bound(self, bucket: Bucket, largest: Bucket | None = None) -> Bound:
+        """Return the graph of a bucket; one that is there is not bound again.
+
+        Args:
+            bucket: The bucket.
+            largest: The largest one that is known to come, to be bound before all others.
+
+        Raises:
+            Error: The cache is closed, or MXNet cannot bind it.
+        """
+        if self._closed:
+            raise Error("this executor is closed")
+        entry = self.entries.get(bucket)
+        if entry is None or entry.bound is None:
+            if largest is not None and not any(entry.bound for entry in self.entries.values()):
+                self._bind(largest)
+            entry = self._bind(bucket) if self._missing(bucket) else self.entries[bucket]
+        if next(reversed(self.entries)) != bucket:
+            self.entries[bucket] = self.entries.pop(bucket)
+        assert entry.bound is not None  # bound above
+        return entry.bound
+
+    def _missing(self, bucket: Bucket) -> bool:
+        return bucket not in self.entries or self.entries[bucket].bound is None
+
+    def _bind(self, bucket: Bucket) -> Entry:
+        neighbour = self._neighbour()
+        begin = time.perf_counter()
+        bound = Bound(bucket, self.shared, neighbour)
+        entry = self.entries.setdefault(bucket, Entry())
+        entry.bound = bound
+        entry.seconds_bind = time.perf_counter() - begin
+        entry.binds += 1
+        fits = neighbour is not None and neighbour.bytes_planned >= bound.bytes_planned
+        entry.bytes = bound.bytes_recurrent + (0 if fits else bound.bytes_planned)
+        self._make_room(bucket)
+        return entry
+
+    def _neighbour(self) -> Bound | None:
+        """Return the graph with the most memory, which has room for most others."""
+        living = [entry.bound for entry in self.entries.values() if entry.bound is not None]
+        return max(living, key=lambda bound: bound.bytes_planned, default=None)
+
+    def _make_room(self, newest: Bucket) -> None:
+        if self._bytes_kept is None:
+            return
+        held = sum(entry.bytes for entry in self.entries.values() if entry.bound is not None)
+        for bucket, entry in list(self.entries.items()):
+            if held <= self._bytes_kept:
+                return
+            if entry.bound is not None and bucket != newest and entry.bytes:
+                held -= entry.bytes
+                self._release(entry)
+                entry.evictions += 1
+                return_freed()
+
+    @staticmethod
+    def _release(entry: Entry) -> None:
+        entry.bound = None
+        entry.bytes = 0
+
+    def count(self, bound: Bound) -> None:
+        """Note a pass through a graph."""
+        entry, batch = self.entries[bound.bucket], bound.batch
+        entry.hits += 1
+        entry.rows += batch.rows
+        for name, steps in bound.bucket.lengths:
+            if name in batch.lengths:
+                entry.steps_true += int(batch.lengths[name].sum())
+                entry.steps_padded += steps * bound.bucket.batch_size
+
+    def release(self, buckets: Iterable[Bucket]) -> None:
+        """Release graphs; they are bound again when they are asked for."""
+        for bucket in buckets:
+            self._release(self.entries[bucket])
+        return_freed()
+
+    def close(self) -> None:
+        """Release everything for good."""
+        self._closed = True
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all graphs."""
+        self.entries.clear()
+        return_freed()
