@@ -11,7 +11,7 @@ from ..arguments import positive_int
 from ..errors import ArgumentError, Error, nearest
 from ..mappings import FrozenMapping
 from .graph import Source
-from .layers.base import Node, Symbol
+from .layers.base import Node, Symbol, joined
 from .plan import Plan
 from .types import Sequence
 
@@ -204,12 +204,17 @@ class _LoweringNode(Node):
 
     def packed(self, names: tuple[str, ...]) -> Symbol:
         paths = tuple(self._node.arrays[name] for name in names)
-        if paths in self._node.packs:
+        if any(_is_run(paths, pack) for pack in self._node.packs):
             return self._lowering.array(*paths)
-        return mx.sym.concat(*(mx.sym.reshape(self._lowering.array(path), shape=(-1,)) for path in paths), dim=0)
+        return joined(*(self._lowering.array(path) for path in paths))
 
     def row_mask(self) -> Symbol:
         return self._lowering.variable(ROW_MASK)
 
     def move(self, name: str, new: Symbol) -> None:
         self._lowering.moved[self._node.arrays[name]] = new
+
+
+def _is_run(part: tuple[str, ...], whole: tuple[str, ...]) -> bool:
+    """Tell whether a tuple stands in another one, in one piece."""
+    return any(whole[begin : begin + len(part)] == part for begin in range(len(whole)))

@@ -307,6 +307,12 @@ def flatten(symbol: Symbol, item: Item) -> Symbol:
     return mx.sym.reshape(symbol, shape=(0, -1) if item.shape else (-1, 1))
 
 
+def joined(*symbols: Symbol) -> Symbol:
+    """Return the elements of all symbols as one vector; as rows, which MXNet joins three times faster than vectors."""
+    rows = (mx.sym.reshape(symbol, shape=(1, -1)) for symbol in symbols)
+    return mx.sym.reshape(mx.sym.concat(*rows, dim=1), shape=(-1,))
+
+
 def axis_of(axis: int, item: Item, what: str) -> int:
     """Return an item axis counted from 0.
 

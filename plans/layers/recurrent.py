@@ -23,6 +23,7 @@ from .base import (
     check_initializers,
     check_size,
     flat_size,
+    joined,
     real,
 )
 from .sequence import last_step, reverse
@@ -90,9 +91,8 @@ class Recurrent(Layer):
         in no output, a cell state, is frozen if something reads it, and so is what could grow beyond all numbers.
         """
         port, states = node.ports.input(), [node.inputs.get(port) for port in self.states]
-        seen, steps, packed = node.step_mask(port), time_major(node), node.packed(ARRAYS)
-        if seen is not None and self.freezes(node.used):
-            steps, packed = self.freeze(steps, packed, seen, node.dtype)
+        seen = node.step_mask(port)
+        steps, packed = self.arguments(node, time_major(node), ARRAYS, node.used)
         output, *last = self.run(steps, packed, states, node.dtype)
         output = mx.sym.swapaxes(output, dim1=0, dim2=1)
         final = [mx.sym.reshape(state, shape=(-3, -2)) for state in last]
@@ -104,22 +104,30 @@ class Recurrent(Layer):
         """Tell whether padding must freeze the state, given which outputs are used."""
         return self.freezing is not None
 
-    def freeze(self, steps: Symbol, packed: Symbol, seen: Symbol, dtype: str) -> tuple[Symbol, Symbol]:
-        """Return the input with one more element, 1 over padding, and the vector of arrays with its weights.
+    def arguments(
+        self, node: Node, steps: Symbol, names: tuple[str, ...], used: frozenset[str]
+    ) -> tuple[Symbol, Symbol]:
+        """Return what the operator takes: its input, and the vector of the arrays of these names.
+
+        Where padding is to freeze the state, the input has one more element, which is 1 over padding, and the vector
+        has its weights, which are constant. (MXNet joins arrays of two axes fast. With three axes for the input and
+        one for the vector, joining took 2 ms of a step of 10: an LSTM of 128 units over 64 steps, batch 32.)
 
         Args:
+            node: The node.
             steps: ``(t, batch, input)``.
-            packed: The vector of arrays.
-            seen: ``(batch, t)``, 0 over padding.
-            dtype: That of all of them.
+            names: The names of the arrays, weights of the input first.
+            used: The outputs that something reads.
         """
-        assert self.freezing is not None  # by `freezes`
-        rows = self.gates * self.size
-        weights, rest = _cut(packed, rows * self.size + 2 * rows)
-        column = mx.sym.concat(*(mx.sym.full((self.size, 1), number, dtype=dtype) for number in self.freezing), dim=0)
-        wide = mx.sym.concat(mx.sym.reshape(weights, shape=(rows, -1)), column, dim=1)
-        flag = mx.sym.expand_dims(mx.sym.swapaxes(1 - seen, dim1=0, dim2=1), axis=2)
-        return mx.sym.concat(steps, flag, dim=2), mx.sym.concat(mx.sym.reshape(wide, shape=(-1,)), rest, dim=0)
+        seen = node.step_mask(node.ports.input())
+        if seen is None or self.freezing is None or not self.freezes(used):
+            return steps, node.packed(names)
+        parts = (mx.sym.full((self.size, 1), number, dtype=node.dtype) for number in self.freezing)
+        wide = mx.sym.concat(node.array(names[0]), mx.sym.concat(*parts, dim=0), dim=1)
+        flag = mx.sym.reshape(mx.sym.swapaxes(1 - seen, dim1=0, dim2=1), shape=(-1, 1))
+        flagged = mx.sym.concat(mx.sym.reshape(steps, shape=(-3, -2)), flag, dim=1)
+        with_time = mx.sym.reshape(flagged, shape=(-4, node.steps(node.ports.input()), -1, -2))
+        return with_time, joined(wide, node.packed(names[1:]))
 
     def run(self, steps: Symbol, packed: Symbol, states: list[Symbol], dtype: str) -> list[Symbol]:
         """Return output ``(t, batch, size)`` and final states ``(1, batch, size)`` for ``(t, batch, input)``."""
@@ -363,12 +371,10 @@ class Bidirectional(Layer):
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Return two operators, the second between reversals."""
         port, steps = node.ports.input(), time_major(node)
-        seen, true_steps = node.step_mask(port), node.true_steps(port)
+        true_steps = node.true_steps(port)
         outputs = []
         for names, turned in zip(self.packs(), (steps, reverse(steps, true_steps))):
-            arguments = turned, node.packed(names)
-            if seen is not None and self.layer.freezes(frozenset({"Output"})):
-                arguments = self.layer.freeze(*arguments, seen, node.dtype)
+            arguments = self.layer.arguments(node, turned, names, node.used)
             outputs.append(self.layer.run(*arguments, [None] * len(self.layer.states), node.dtype)[0])
-        joined = mx.sym.concat(outputs[0], reverse(outputs[1], true_steps), dim=2)
-        return {"Output": mx.sym.swapaxes(joined, dim1=0, dim2=1)}
+        both = mx.sym.concat(outputs[0], reverse(outputs[1], true_steps), dim=2)
+        return {"Output": mx.sym.swapaxes(both, dim1=0, dim2=1)}
