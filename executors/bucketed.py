@@ -206,7 +206,7 @@ class BucketedExecutor(Buckets):
         arrays: Start values, copied: a net with arrays, a mapping, or another executor's arrays; may be a part.
         store: Another executor's or trainer's store, whose NDArrays are then shared; excludes arrays.
         input_gradients: Input ports whose gradients are wanted.
-        bytes_kept: How many bytes graphs may hold, about, before the least recently used are released; None: any.
+        bytes_kept: How many bytes graphs may take, about, before the least recently used are released; None: any.
 
     Attributes:
         plan: The plan.

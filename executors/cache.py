@@ -21,7 +21,7 @@ class Entry:
         binds: How often it was bound.
         seconds_bind: The time of its last bind, in seconds.
         evictions: How often it was released to make room.
-        bytes: What its release gives back, about.
+        bytes: What it would take alone, about.
         rows: The true rows of all passes.
         steps_true: The true steps of all passes, over all lengths.
         steps_padded: The steps of all passes, with those of padding and missing rows.
@@ -46,7 +46,8 @@ class Cache:
 
     Args:
         shared: The arrays that the graphs share.
-        bytes_kept: How many bytes graphs may hold before the least recently used are released; None: any.
+        bytes_kept: How many bytes graphs may take, each counted as if it were alone, before the least recently used are
+            released; None: any. (What is shared is counted so too: operators of oneDNN keep memory that no plan has.)
     """
 
     def __init__(self, shared: Shared, bytes_kept: int | None = None) -> None:
@@ -89,8 +90,7 @@ class Cache:
         entry.bound = bound
         entry.seconds_bind = time.perf_counter() - begin
         entry.binds += 1
-        fits = neighbour is not None and neighbour.bytes_planned >= bound.bytes_planned
-        entry.bytes = bound.bytes_recurrent + (0 if fits else bound.bytes_planned)
+        entry.bytes = bound.bytes_recurrent + bound.bytes_planned
         self._make_room(bucket)
         return entry
 
@@ -106,7 +106,7 @@ class Cache:
         for bucket, entry in list(self.entries.items()):
             if held <= self._bytes_kept:
                 return
-            if entry.bound is not None and bucket != newest and entry.bytes:
+            if entry.bound is not None and bucket != newest:
                 held -= entry.bytes
                 self._release(entry)
                 entry.evictions += 1
@@ -136,6 +136,7 @@ class Cache:
     def close(self) -> None:
         """Release everything for good."""
         self._closed = True
+        self.shared.buffers.clear()
         self.clear()
 
     def clear(self) -> None:

@@ -16,7 +16,7 @@ from ..reports import Report
 from .bound import Bound, Bucket, Shared
 from .handles import Clock
 from .heads import count
-from .inputs import CheckedBatch, Host, Limits, check_batch
+from .inputs import CheckedBatch, Host, Limits, Steps, check_batch
 from .staging import InputBuffers
 from .store import ParameterStore
 
@@ -101,11 +101,10 @@ def _in_float64(plan: Plan) -> Plan:
 
 
 def _dense(value: Host, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return one array in float64, of a list of sequences with zeros over padding."""
+    """Return one array in float64, of sequences with zeros over padding."""
     dense = np.zeros(shape)
-    if isinstance(value, list):
-        for row, array in enumerate(value):
-            dense[row, : len(array)] = array
+    if isinstance(value, Steps):
+        value.dense(dense)
     else:
         dense[...] = value[tuple(slice(extent) for extent in shape)]
     return dense

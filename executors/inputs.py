@@ -16,7 +16,39 @@ from ..plans.plan import Plan, PortSpec
 from .handles import Clock, OutputHandle, is_ndarray
 from .lengths import Found, agree, given_lengths
 
-Host = Union[NDArray[Any], "list[NDArray[Any]]"]
+
+@dataclass(frozen=True)
+class Steps:
+    """Sequences without padding: the steps of all examples, one after the other.
+
+    Attributes:
+        values: ``(steps of all, *item)``.
+        lengths: The number of steps of each example, ``(rows,)``.
+    """
+
+    values: NDArray[Any]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.lengths)
+
+    def __getitem__(self, rows: slice) -> Steps:
+        """Return some examples."""
+        ends = np.cumsum(self.lengths)
+        lengths = self.lengths[rows]
+        begin = int(ends[rows.start] - self.lengths[rows.start]) if rows.start < len(ends) else len(self.values)
+        return Steps(self.values[begin : begin + int(lengths.sum())], lengths)
+
+    def dense(self, target: NDArray[Any]) -> None:
+        """Copy into ``(rows, t, *item)``, with zeros over padding."""
+        inside = np.arange(target.shape[1]) < self.lengths[:, None]
+        if not inside.all():
+            target[...] = 0
+        target[inside] = self.values
+
+
+Host = Union[NDArray[Any], Steps]
 
 
 @dataclass
@@ -26,7 +58,7 @@ class CheckedBatch:
     Attributes:
         rows: The number of examples.
         lengths: The true number of steps of each example, ``(rows,)``, by length name.
-        host: By port, a numpy array or a list of one an example, to be copied.
+        host: By port, a numpy array, or sequences without padding, to be copied.
         device: NDArrays by port, to be copied on the device: at least as many rows and steps as the batch has.
         left_out: State ports that start at zeros.
         nans: How many NaN each port holds, for ports that hold any.
@@ -145,13 +177,16 @@ class _Check:
         rows = [value if type(value) is np.ndarray else as_array(value) for value in values]
         if not rows:
             raise ArgumentError("has no rows")
-        for row in rows:
-            _check_rank((len(rows), *row.shape), spec)
-        items = {row.shape[1:] for row in rows}
+        items = {row.shape[1:] for row in rows if row.ndim}
         if len(items) > 1:
             raise ArgumentError(f"its examples have steps of different shapes, {' and '.join(map(str, items))}")
+        for row in rows:
+            if row.ndim != spec.rank - 1:
+                _check_rank((len(rows), *row.shape), spec)
         lengths = np.array([len(row) for row in rows])
-        self.checked.host[spec.name] = rows
+        if lengths.min() < 1:
+            raise ArgumentError(f"example {int(lengths.argmin())} is an empty sequence")
+        self.checked.host[spec.name] = Steps(np.concatenate(rows), lengths)
         return Found((len(rows), int(lengths.max()), *rows[0].shape[1:]), lengths)
 
     def _take_handle(self, handle: OutputHandle, spec: PortSpec) -> Found:
@@ -203,9 +238,10 @@ class _Check:
             if spec.length in self.given and spec.length not in self.checked.lengths:
                 continue
             try:
-                for array in value if isinstance(value, list) else [value]:
-                    lengths = self.checked.lengths.get(spec.length or "") if array is value else None
-                    self._check(array, spec, lengths)
+                if isinstance(value, Steps):
+                    self._check(value.values, spec, None)
+                else:
+                    self._check(value, spec, self.checked.lengths.get(spec.length or ""))
             except ArgumentError as problem:
                 self.problems.append(f'port "{name}" {spec.type!r}: {problem}')
 
@@ -244,10 +280,6 @@ def _names(batch: Mapping[str, Any], limits: Limits) -> list[str]:
     return [*problems, f"the inputs are {', '.join(ports)}"] if problems else []
 
 
-def _rank(spec: PortSpec) -> int:
-    return len(spec.shape(1, {spec.length: 1} if spec.length else {}))
-
-
 def _pattern(spec: PortSpec) -> str:
     shape = spec.shape(1, {spec.length: 1} if spec.length else {})
     steps = (spec.length,) if spec.length else ()
@@ -256,7 +288,7 @@ def _pattern(spec: PortSpec) -> str:
 
 
 def _check_rank(shape: tuple[int, ...], spec: PortSpec) -> None:
-    rank = _rank(spec)
+    rank = spec.rank
     if len(shape) == rank:
         return
     text = f"expected {_pattern(spec)}, found {shape}"

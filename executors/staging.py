@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .._mxnet import mx
 from ..arrays import MOST_ELEMENTS
 from ..errors import ArgumentError
-from .inputs import CheckedBatch, Host
+from .inputs import CheckedBatch, Host, Steps
 
 CACHE_LINE = 64  # bytes
 GROWTH = 1.5
@@ -82,6 +82,11 @@ class InputBuffers:
             (host[: want.size].reshape(want.shape), staged[: want.size].reshape(want.shape)) for host, staged in slots
         ]
 
+    def clear(self) -> None:
+        """Let go of all memory; views that graphs have keep theirs alive."""
+        self._device.clear()
+        self._host.clear()
+
     @property
     def bytes(self) -> int:
         """The size of all of it in memory."""
@@ -140,10 +145,12 @@ class Staging:
         host, staged = self._slots[name][turn]
         rows = len(value)
         with np.errstate(over="ignore", invalid="ignore"):
-            if lengths is None:
+            if isinstance(value, Steps):
+                value.dense(host[:rows])
+            elif lengths is None:
                 np.copyto(host[:rows], value, casting="unsafe")
             else:
-                _copy_steps(host[:rows], value, lengths)
+                _copy_padded(host[:rows], value, lengths)
         if rows < len(host):  # rows that are missing take part in the arithmetic: let them be harmless
             host[rows:] = host[rows - 1]
         staged.copyto(self.arrays[name])
@@ -186,15 +193,11 @@ class Staging:
         return sum(want.bytes for want in self._wanted.values()) * (1 + self._buffers.slots)
 
 
-def _copy_steps(host: NDArray[Any], value: Host, lengths: NDArray[np.int64]) -> None:
+def _copy_padded(host: NDArray[Any], value: NDArray[Any], lengths: NDArray[np.int64]) -> None:
     """Copy true steps into ``(rows, t, ...)``, and zeros over padding."""
-    longest, shortest = int(lengths.max()), int(lengths.min())
-    if not isinstance(value, list):
-        np.copyto(host[:, :longest], value[:, :longest], casting="unsafe")
-        value = []
-    for row, array in enumerate(value):
-        np.copyto(host[row, : len(array)], array, casting="unsafe")
-    if shortest < host.shape[1]:
+    longest = int(lengths.max())
+    np.copyto(host[:, :longest], value[:, :longest], casting="unsafe")
+    if int(lengths.min()) < host.shape[1]:
         host[np.arange(host.shape[1]) >= lengths[:, None]] = 0
 
 

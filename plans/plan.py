@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..arrays import ArraySpec
@@ -47,12 +48,17 @@ class PortSpec:
         steps = (lengths[self.type.length],) if isinstance(self.type, Sequence) else ()
         return (batch_size, *steps, *item_of(self.type).shape)
 
-    @property
+    @cached_property
+    def rank(self) -> int:
+        """The number of axes, batch and steps included."""
+        return 1 + len(item_of(self.type).shape) + (self.length is not None)
+
+    @cached_property
     def length(self) -> str | None:
         """The name of its length, None where it is no sequence."""
         return length_of(self.type)
 
-    @property
+    @cached_property
     def count(self) -> int | None:
         """The number of different indices, None where it is real."""
         item = item_of(self.type)
