@@ -130,7 +130,7 @@ class Trainer(Resource):
         self._plan = plan
         self._optimizer = optimizer
         policy = _policy(plan, lengths, buckets)
-        self._batch_size = check_batch_size(plan, policy, batch_size)
+        self._batch_size = check_batch_size(policy, batch_size)
         self._depth = positive_int(depth, "depth")
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")

@@ -134,7 +134,7 @@ class Bound:
         rows = self.bucket.batch_size
         wanted = {}
         if self.bucket.padded:
-            wanted = {f"length:{name}": Want((rows,), "int32") for name in self.lengths}
+            wanted = {f"length:{name}": Want((rows,), self.plan.dtype) for name in self.lengths}
         for name, spec in self.ports.items():
             wanted[name] = Want(spec.shape(rows, self.lengths), spec.transfer_dtype, spec.length)
         return wanted

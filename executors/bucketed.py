@@ -244,7 +244,7 @@ class BucketedExecutor(Buckets):
             raise ArgumentError(f"BucketedExecutor takes a plan (see compile_plan), got {plan!r}")
         policy = check_policy(plan, buckets)
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
-        size = check_batch_size(plan, policy, batch_size)
+        size = check_batch_size(policy, batch_size)
         if bytes_kept is not None:
             bytes_kept = positive_int(bytes_kept, "bytes_kept")
         shared = share(plan, device, seed, arrays, store, wanted)
@@ -293,14 +293,13 @@ def one_bucket(lengths: Mapping[str, int]) -> Policy:
     return Fixed({name: (steps,) for name, steps in lengths.items()}) if lengths else Exact()
 
 
-def check_batch_size(plan: Plan, policy: Policy, batch_size: object) -> int | None:
+def check_batch_size(policy: Policy, batch_size: object) -> int | None:
     """Return the batch size, None where the policy has one for every bucket.
 
     Raises:
         ArgumentError: It is no positive integer, or neither or both have one.
     """
-    known = policy.known(plan.lengths)
-    own = bool(known) and all(policy.batch_size(bucket) is not None for bucket in known)
+    own = policy.has_batch_sizes()
     if own and batch_size is not None:
         raise ArgumentError(f"the buckets have batch sizes of their own: give batch_size=None, got {batch_size!r}")
     return None if own else positive_int(batch_size, "batch_size")

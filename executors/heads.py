@@ -76,7 +76,7 @@ class HeadGradients:
     def _over_steps(self, name: str, length: str, rows: int, weight: float) -> Any:
         """Return the weight over the number of each example's true steps, 0 over padding and missing rows."""
         true, shape = self._true_lengths[length], self._shapes[name]
-        share = (weight / rows) / true.astype(self._plan.dtype)
+        share = (weight / rows) / true
         if rows < shape[0]:
             share[rows:] = 0
         spread = mx.nd.broadcast_to(share.reshape((-1, *(1 for _ in shape[1:]))), shape=shape)

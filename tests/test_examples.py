@@ -211,3 +211,19 @@ def test_text_runs_from_its_beginning_to_its_end(
     assert "hold-out after training" in printed
     assert "The " in printed
     assert "curve.png" in printed or "no picture" in printed
+
+
+# documents.py
+
+
+@use("documents")
+def test_documents_are_learned_whole_and_with_little_padding(example: Any) -> None:
+    settings = example.Settings(longest=1_200, characters=2_048, size=16, rounds=3)
+    data, _, left_out = example.read(settings)
+    history, trainer = example.train(settings)
+    report = trainer.buckets.report()
+    assert history[-1] < 0.9 * history[0]
+    assert sum(bucket.rows for bucket in report.buckets) == 3 * len(data["Input"])
+    assert all(bucket.binds <= 2 for bucket in report.buckets)
+    assert report.padding < 0.4
+    assert left_out + len(data["Input"]) == len(example.topics)

@@ -7,5 +7,6 @@ from .policies import Fixed as Fixed
 from .policies import Geometric as Geometric
 from .policies import Multiple as Multiple
 from .policies import Policy as Policy
+from .policies import Tokens as Tokens
 
-__all__ = ["Exact", "Fitted", "Fixed", "Geometric", "Multiple", "Policy", "fit"]
+__all__ = ["Exact", "Fitted", "Fixed", "Geometric", "Multiple", "Policy", "Tokens", "fit"]

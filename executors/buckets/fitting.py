@@ -48,6 +48,10 @@ class Fitted(Fixed):
         sizes = tuple((tuple(steps), size) for steps, size in self.batch_sizes)
         object.__setattr__(self, "batch_sizes", sizes)
 
+    def has_batch_sizes(self) -> bool:
+        """Tell whether they were asked for."""
+        return bool(self.batch_sizes)
+
     def batch_size(self, bucket: Mapping[str, int]) -> int | None:
         """Return the number of rows of a bucket."""
         return dict(self.batch_sizes).get(tuple(bucket.values()))

@@ -44,6 +44,10 @@ class Policy(Value):
         """Return the number of rows of a bucket, None where it is not the policy's to say."""
         return None
 
+    def has_batch_sizes(self) -> bool:
+        """Tell whether every bucket has a number of rows of its own."""
+        return False
+
     def known(self, names: Sequence[str]) -> tuple[dict[str, int], ...]:
         """Return all buckets of a plan with these length names, the largest first; none where there is no end."""
         return ()
@@ -207,3 +211,55 @@ def _increasing(steps: object, whose: str) -> tuple[int, ...]:
         if after <= before:
             raise ArgumentError(f"Fixed: the steps{whose} must increase, but {after} comes after {before}")
     return tuple(int(step) for step in found)
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class Tokens(Policy):
+    """The buckets of another policy, each with as many rows as fit into a number of steps, and at least one.
+
+    A trainer of such buckets has ``batch_size=None``.
+
+    Args:
+        tokens: The largest number of steps of a batch, padding included; with several length names, of their sum.
+        policy: The policy.
+
+    Raises:
+        ArgumentError: The number is no positive integer, or it is no policy.
+
+    Example:
+        >>> policy = Tokens(1024, Multiple(8))
+        >>> policy.batch_size(policy.bucket({"t": 30}))
+        32
+    """
+
+    tokens: int
+    policy: Policy
+
+    def __post_init__(self) -> None:
+        """Check both."""
+        object.__setattr__(self, "tokens", positive_int(self.tokens, "Tokens: tokens"))
+        if not isinstance(self.policy, Policy):
+            raise ArgumentError(f"Tokens: takes a policy such as Geometric(1.3), got {self.policy!r}")
+
+    def steps_for(self, name: str, longest: int) -> int:
+        """Return what the policy does."""
+        return self.policy.steps_for(name, longest)
+
+    def has_batch_sizes(self) -> bool:
+        """Return True."""
+        return True
+
+    def batch_size(self, bucket: Mapping[str, int]) -> int | None:
+        """Return how many rows fit."""
+        return max(1, self.tokens // sum(bucket.values()))
+
+    def known(self, names: Sequence[str]) -> tuple[dict[str, int], ...]:
+        """Return the policy's."""
+        return self.policy.known(names)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Ask the policy."""
+        if not names:
+            raise ArgumentError("buckets: Tokens needs a plan with sequences")
+        self.policy.check(names)

@@ -100,8 +100,8 @@ class Node:
         training: Whether this is the training graph.
         dtype: The dtype of all real arrays.
         lengths: The number of steps by length name, padding included.
-        true_lengths: The true number of steps of each example, ``(batch,)`` int32, by length name; empty in a graph
-            without padding.
+        true_lengths: The true number of steps of each example, ``(batch,)`` of the dtype, by length name; empty in a
+            graph without padding.
     """
 
     ports: Ports
@@ -151,7 +151,7 @@ class Node:
         steps = self.true_steps(port)
         if steps is None:
             return None
-        column = mx.sym.expand_dims(mx.sym.cast(steps, dtype=self.dtype), axis=1)
+        column = mx.sym.expand_dims(steps, axis=1)
         numbers = mx.sym.reshape(mx.sym.arange(self.steps(port), dtype=self.dtype), shape=(1, -1))
         return mx.sym.broadcast_lesser(numbers, column)
 

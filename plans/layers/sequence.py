@@ -203,8 +203,7 @@ def mean_over_steps(node: Node, hidden: Symbol, port: PortType) -> Symbol:
     if steps is None:
         return mx.sym.mean(hidden, axis=1)
     total = mx.sym.sum(hidden, axis=1)
-    count = mx.sym.cast(steps, dtype=node.dtype)
-    return mx.sym.broadcast_div(total, mx.sym.reshape(count, shape=(-1, *(1 for _ in item_of(port).shape))))
+    return mx.sym.broadcast_div(total, mx.sym.reshape(steps, shape=(-1, *(1 for _ in item_of(port).shape))))
 
 
 @register
