@@ -33,7 +33,8 @@ class Fitted(Fixed):
 
     Attributes:
         steps: Numbers of steps, by length name where there are several.
-        batch_sizes: The number of rows of each bucket, as pairs of its steps and the number; or none.
+        batch_sizes: The number of rows of each bucket, as pairs of its steps, in the order of `steps`, and the number;
+            or none.
         waste_before: The share of padding if every example is padded to the longest, from 0 to 1.
         waste_after: The share of padding in these buckets.
     """
@@ -54,7 +55,8 @@ class Fitted(Fixed):
 
     def batch_size(self, bucket: Mapping[str, int]) -> int | None:
         """Return the number of rows of a bucket."""
-        return dict(self.batch_sizes).get(tuple(bucket.values()))
+        names = self.steps if isinstance(self.steps, Mapping) else bucket
+        return dict(self.batch_sizes).get(tuple(bucket[name] for name in names))
 
     def __str__(self) -> str:
         """Show the buckets, and the padding before and after."""
@@ -104,8 +106,10 @@ def fit(
     if bytes is not None:
         if batch_size is not None or plan is None:
             raise ArgumentError("fit: bytes= needs plan=, and excludes batch_size=")
+        if not isinstance(plan, Plan):
+            raise ArgumentError(f"fit: plan must be a plan (see compile_plan), got {plan!r}")
         policy.check(plan.lengths)
-        names = tuple(plan.lengths)
+        names = names if isinstance(lengths, Mapping) else plan.lengths
         sizes = tuple(
             (tuple(bucket.values()), _rows_that_fit(plan, bucket, _bytes(bytes))) for bucket in policy.known(names)
         )
@@ -137,7 +141,7 @@ def _checked(name: str, value: object) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _ceil_to(lengths: NDArray[np.int64], bounds: tuple[int, ...]) -> NDArray[np.int64]:
+def _ceil_to(lengths: NDArray[np.int64], bounds: Sequence[int]) -> NDArray[np.int64]:
     return np.asarray(bounds)[np.searchsorted(bounds, lengths)]
 
 

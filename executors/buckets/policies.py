@@ -14,7 +14,7 @@ from ...errors import ArgumentError, nearest
 from ...mappings import FrozenMapping
 from ...values import Value, register
 
-Steps = Union[tuple[int, ...], Mapping[str, tuple[int, ...]]]
+Steps = Union[Sequence[int], Mapping[str, Sequence[int]]]
 
 
 class Policy(Value):
@@ -170,7 +170,7 @@ class Fixed(Policy):
             checked = _increasing(self.steps, "")
         object.__setattr__(self, "steps", checked)
 
-    def of(self, name: str) -> tuple[int, ...]:
+    def of(self, name: str) -> Sequence[int]:
         """Return the numbers of steps of a length."""
         return self.steps[name] if isinstance(self.steps, Mapping) else self.steps
 
