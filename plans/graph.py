@@ -104,6 +104,11 @@ class Graph:
         return tuple(path for path in self.order if path in needed)
 
 
+def shared_lines(share: Mapping[str, str]) -> list[str]:
+    """Say who uses whose arrays, one line each, for printed nets and plans."""
+    return [f"{user} uses {owner}" for user, owner in share.items()]
+
+
 def reached(sources: Iterable[Source], feeds: Callable[[str], Iterable[Source]]) -> set[str]:
     """Return the nodes that some sources need, given what feeds a node."""
     found: set[str] = set()

@@ -15,7 +15,7 @@ from ..tables import table
 from ..values import UNREADABLE, canonical_json, from_data, open_json, register, to_data
 from . import derived
 from .checks import brought, check_edges, check_inputs, check_layers, check_share, check_used, depth
-from .graph import Graph, Source, Types, flatten, infer
+from .graph import Graph, Source, Types, flatten, infer, shared_lines
 from .layers.base import Layer
 from .paths import Edges, parse_paths
 from .types import PortType
@@ -306,7 +306,8 @@ class NetGraph(Layer):
             rows.append([path, repr(node.layer), _shown(ports.inputs), _shown(ports.outputs)])
         heads = [f"input   {name}: {found or 'not determined'}" for name, found in self.inputs.items()]
         tails = [f"output  {name}: {self.outputs[name] or 'not determined'}" for name in self.outputs]
-        return "\n".join([*heads, *tails, "", table(["layer", "kind", "inputs", "outputs"], rows)])
+        lines = [*heads, *tails, "", table(["layer", "kind", "inputs", "outputs"], rows)]
+        return "\n".join([*lines, *shared_lines(self.graph.share)])
 
 
 def NetChain(  # noqa: N802 - reads as the net it makes

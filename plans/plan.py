@@ -13,7 +13,7 @@ from ..errors import FileFormatError
 from ..mappings import FrozenMapping
 from ..tables import table
 from ..values import UNREADABLE, canonical_json, open_json
-from .graph import Graph, Source, Types
+from .graph import Graph, Source, Types, shared_lines
 from .net import NetGraph
 from .types import Index, PortType, Sequence, item_of, length_of
 
@@ -285,6 +285,7 @@ class Plan:
                 table(["", "port", "type", "dtype", ""], ports),
                 "",
                 table(["array", "shape", "elements", "initializer"], arrays),
+                *shared_lines(self.graph_of_nodes.share),
                 f"{count:,} elements to train",
             ]
         )

@@ -206,3 +206,10 @@ def test_a_batch_norm_used_twice_moves_its_statistics_twice_in_plan_order(rows: 
         assert_same(executor.gradients[f"first.{name}"][:], slopes[0].arrays[name] + slopes[1].arrays[name], dtype)
     for port, slope in zip(("A", "B"), slopes):
         assert_same(executor.gradients[port][:rows], slope.inputs["Input"], dtype)
+
+
+def test_a_printed_net_and_plan_say_who_uses_whose_arrays() -> None:
+    net = two_lstms({"right": "left"})
+    losses = dict.fromkeys(net.outputs, 0.0)
+    for text in (str(net), str(mxt.compile_plan(net, losses))):
+        assert "right uses left" in text.splitlines()
