@@ -34,6 +34,8 @@ class Ragged:
         """Keep the values; they are not copied if they are an array."""
         self.values = as_array(values)
         self.offsets = as_array(offsets)
+        if not self.values.ndim:
+            raise ArgumentError(f"Ragged: values must be (steps of all, *item), got {values!r}")
         if self.offsets.ndim != 1 or self.offsets.dtype.kind not in "iu" or len(self.offsets) < 1:
             raise ArgumentError(
                 f"Ragged: offsets must be integers, (examples + 1,), got {self.offsets.dtype} {self.offsets.shape}"
@@ -49,8 +51,9 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __getitem__(self, example: int) -> NDArray[Any]:
-        """Return an example, a view."""
-        row: NDArray[Any] = self.values[self.offsets[example] : self.offsets[example + 1]]
+        """Return an example, a view; a negative number counts from the end."""
+        place = range(len(self))[example]
+        row: NDArray[Any] = self.values[self.offsets[place] : self.offsets[place + 1]]
         return row
 
     @property
@@ -83,7 +86,7 @@ class Column:
         elif hasattr(value, "values") and hasattr(value, "offsets"):
             self._rows = Ragged(value.values, value.offsets)
         elif sequence and _is_list(value) and _is_ragged(value):
-            self._rows = [as_array(row) for row in value]
+            self._rows = [_row(port, number, row) for number, row in enumerate(value)]
         else:
             self._array = _rectangle(port, value)
         ragged = self._rows is not None
@@ -128,6 +131,13 @@ def _is_ragged(value: Any) -> bool:
         return True
     lengths = {len(row) if hasattr(row, "__len__") else None for row in value}
     return len(lengths) > 1
+
+
+def _row(port: str, number: int, row: Any) -> NDArray[Any]:
+    try:
+        return as_array(row)
+    except ArgumentError as error:
+        raise ArgumentError(f'port "{port}": example {number} {error}') from None
 
 
 def _steps(port: str, number: int, row: NDArray[Any]) -> int:
