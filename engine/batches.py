@@ -70,8 +70,9 @@ class Batches:
         self._examples = len(next(iter(self._columns.values())))
         self._policy = _policy(buckets)
         lengths = lengths_of(self._columns)
-        self._steps, self._sizes = self._buckets(lengths)
-        self._batch_size, self._tokens = _chosen_size(batch_size, tokens, self._sizes)
+        self._lengths = tuple(lengths)
+        self._steps, own_sizes = self._buckets(lengths)
+        self._batch_size, self._tokens = _chosen_size(batch_size, tokens, own_sizes)
         self._check_tokens()
         if not isinstance(shuffle, bool):
             raise ArgumentError(f"shuffle must be True or False, got {shuffle!r}")
@@ -81,30 +82,29 @@ class Batches:
         self.next_round = 0
         self._count = len(self._rows(0))
 
-    def _buckets(self, lengths: Mapping[str, Rows]) -> tuple[Rows, Rows | None]:
-        """Return the steps of each example's bucket, over all lengths, and its batch size where the policy has one."""
+    def _buckets(self, lengths: Mapping[str, Rows]) -> tuple[Rows, bool]:
+        """Return each example's bucket, ``(examples, lengths)``, and whether the policy has batch sizes for all."""
         if not lengths:
-            return np.ones(self._examples, np.int64), None
+            return np.ones((self._examples, 1), np.int64), False
         self._policy.check(tuple(lengths))
         kinds, kind = np.unique(np.stack(list(lengths.values()), axis=1), axis=0, return_inverse=True)
-        steps, sizes = [], []
+        steps, own_sizes = [], True
         for number, row in enumerate(kinds):
             try:
                 bucket = self._policy.bucket({name: int(length) for name, length in zip(lengths, row)})
             except ArgumentError as error:
                 example = int(np.flatnonzero(kind.reshape(-1) == number)[0])
                 raise ArgumentError(f"example {example}: {error}") from None
-            steps.append(sum(bucket.values()))
-            sizes.append(self._policy.batch_size(bucket) or 0)
-        kind = kind.reshape(-1)
-        return np.array(steps)[kind], np.array(sizes)[kind] if all(sizes) else None
+            steps.append(list(bucket.values()))
+            own_sizes = own_sizes and self._policy.batch_size(bucket) is not None
+        return np.array(steps)[kind.reshape(-1)], own_sizes
 
     def _check_tokens(self) -> None:
-        if self._tokens is not None and self._steps.max() > self._tokens:
-            example = int(self._steps.argmax())
+        steps = self._steps.sum(axis=1)
+        if self._tokens is not None and steps.max() > self._tokens:
+            example = int(steps.argmax())
             raise ArgumentError(
-                f"example {example} alone takes {self._steps[example]} steps in its bucket, "
-                f"more than tokens={self._tokens}"
+                f"example {example} alone takes {steps[example]} steps in its bucket, more than tokens={self._tokens}"
             )
 
     # Rounds
@@ -155,32 +155,34 @@ class Batches:
         order = generator.permutation(self._examples)
         pool = POOL * self._batch_size if self._batch_size is not None else self._examples
         pools = [order[begin : begin + pool] for begin in range(0, len(order), pool)]
-        ordered = [one[np.argsort(self._steps[one], kind="stable")] for one in pools]
+        ordered = [one[self._order(self._steps[one])] for one in pools]
         batches = self._cut(np.concatenate(ordered))
         return self._sharded([batches[place] for place in generator.permutation(len(batches))])
+
+    @staticmethod
+    def _order(steps: Rows) -> Rows:
+        """Return the order of buckets by their steps in all, and of those with as many by the steps of each length."""
+        order: Rows = np.lexsort((*steps.T, steps.sum(axis=1)))
+        return order
 
     def _cut(self, order: Rows) -> list[Rows]:
         if self._batch_size is not None:
             return [order[begin : begin + self._batch_size] for begin in range(0, len(order), self._batch_size)]
-        batches, begin, longest, size = [], 0, 0, 0
-        for end, row in enumerate(order):
-            longest_then = max(longest, int(self._steps[row])) if end > begin else int(self._steps[row])
-            size_then = self._size_at(row, size if end > begin else 0)
-            if end > begin and not self._fits(end + 1 - begin, longest_then, size_then):
+        steps = self._steps[order].tolist()
+        batches, begin, longest = [], 0, steps[0]
+        for end, own in enumerate(steps):
+            then = list(map(max, longest, own))
+            if end > begin and not self._fits(end + 1 - begin, then):
                 batches.append(order[begin:end])
-                begin, longest_then, size_then = end, int(self._steps[row]), self._size_at(row, 0)
-            longest, size = longest_then, size_then
+                begin, then = end, own
+            longest = then
         return [*batches, order[begin:]]
 
-    def _size_at(self, row: int, size: int) -> int:
-        """Return the batch size once a row has come in: the smallest of its rows' buckets, which is the largest's."""
-        if self._sizes is None:
-            return 0
-        own = int(self._sizes[row])
-        return min(size, own) if size else own
-
-    def _fits(self, rows: int, longest: int, size: int) -> bool:
-        return rows * longest <= self._tokens if self._tokens is not None else rows <= size
+    def _fits(self, rows: int, bucket: Sequence[int]) -> bool:
+        """Tell whether so many rows fit into the bucket that holds them all."""
+        if self._tokens is not None:
+            return rows * sum(bucket) <= self._tokens
+        return rows <= (self._policy.batch_size(dict(zip(self._lengths, bucket))) or 1)
 
     def _sharded(self, batches: list[Rows]) -> list[Rows]:
         """Return this worker's batches; the largest are halved until every worker gets as many."""
@@ -206,10 +208,10 @@ def _policy(buckets: object) -> Policy:
     return policy
 
 
-def _chosen_size(batch_size: object, tokens: object, own: Rows | None) -> tuple[int | None, int | None]:
+def _chosen_size(batch_size: object, tokens: object, own: bool) -> tuple[int | None, int | None]:
     """Return batch size and tokens; of these and the policy's own sizes exactly one is given."""
     given = [name for name, found in (("batch_size", batch_size), ("tokens", tokens)) if found is not None]
-    if own is not None:
+    if own:
         given.append("the buckets' own batch sizes")
     if len(given) != 1:
         raise ArgumentError(
