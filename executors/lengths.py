@@ -66,6 +66,10 @@ def _integers(value: Any) -> Lengths:
 
 def agree(name: str, ports: Mapping[str, Found], given: Lengths | None, problems: list[str]) -> Lengths | None:
     """Return the true lengths of all examples, in which the ports that share them must agree."""
+    rows = next(iter(ports.values())).shape[0]
+    if given is not None and len(given) != rows:
+        problems.append(f'lengths: "{name}": expected one for each of {rows} rows, found {len(given)}')
+        return None
     found = {}
     for port, (shape, own) in ports.items():
         if shape[1] < 1 or (own is not None and own.min() < 1):
@@ -97,9 +101,7 @@ def _quoted(port: str) -> str:
 
 
 def _check_room(name: str, port: str, shape: tuple[int, ...], given: Lengths, problems: list[str]) -> None:
-    if len(given) != shape[0]:
-        problems.append(f'lengths: "{name}": expected one for each of {shape[0]} rows, found {len(given)}')
-    elif given.max() > shape[1]:
+    if given.max(initial=0) > shape[1]:
         row = int(given.argmax())
         problems.append(
             f'port "{port}": example {row} is to have {given[row]} steps (length "{name}"), '
