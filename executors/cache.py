@@ -48,12 +48,17 @@ class Cache:
         shared: The arrays that the graphs share.
         bytes_kept: How many bytes graphs may take, each counted as if it were alone, before the least recently used are
             released; None: any. (What is shared is counted so too: operators of oneDNN keep memory that no plan has.)
+
+    Attributes:
+        entries: What is known of each bucket.
+        last: The graph of the last pass: another pass overwrites the outputs, as graphs share their memory.
     """
 
     def __init__(self, shared: Shared, bytes_kept: int | None = None) -> None:
         """Bind nothing yet."""
         self.shared = shared
         self.entries: dict[Bucket, Entry] = {}
+        self.last: Bound | None = None
         self._bytes_kept = bytes_kept
         self._closed = False
 
@@ -67,8 +72,7 @@ class Cache:
         Raises:
             Error: The cache is closed, or MXNet cannot bind it.
         """
-        if self._closed:
-            raise Error("this executor is closed")
+        self.check_open()
         entry = self.entries.get(bucket)
         if entry is None or entry.bound is None:
             if largest is not None and not any(entry.bound for entry in self.entries.values()):
@@ -78,6 +82,15 @@ class Cache:
             self.entries[bucket] = self.entries.pop(bucket)
         assert entry.bound is not None  # bound above
         return entry.bound
+
+    def check_open(self) -> None:
+        """Raise if it was closed.
+
+        Raises:
+            Error: It was.
+        """
+        if self._closed:
+            raise Error("this executor is closed")
 
     def _missing(self, bucket: Bucket) -> bool:
         return bucket not in self.entries or self.entries[bucket].bound is None
@@ -119,6 +132,7 @@ class Cache:
 
     def count(self, bound: Bound) -> None:
         """Note a pass through a graph."""
+        self.last = bound
         entry, batch = self.entries[bound.bucket], bound.batch
         entry.hits += 1
         entry.rows += batch.rows
@@ -130,6 +144,8 @@ class Cache:
     def release(self, buckets: Iterable[Bucket]) -> None:
         """Release graphs; they are bound again when they are asked for."""
         for bucket in buckets:
+            if self.last is self.entries[bucket].bound:
+                self.last = None
             self._release(self.entries[bucket])
         return_freed()
 
@@ -141,5 +157,6 @@ class Cache:
 
     def clear(self) -> None:
         """Forget all graphs."""
+        self.last = None
         self.entries.clear()
         return_freed()

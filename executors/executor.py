@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from .._mxnet import mx
 from ..arguments import names, positive_int
 from ..arrays import as_context
-from ..errors import ArgumentError, BatchError, Error
+from ..errors import ArgumentError, BatchError, Error, StaleHandleError
 from ..mappings import FrozenMapping
 from ..plans.lowering import check_lengths
 from ..plans.plan import Plan
@@ -156,7 +156,7 @@ class Executor(Resource):
         self._cache = cache
         self._key = tuple(self.lengths.items())
         self._largest = None if largest is None else (largest[0], tuple(largest[1].items()))
-        self._last: Bound | None = None
+        self._pass: int | None = None
 
     def bind(self) -> None:
         """Bind the graph for full batches, unless it is there."""
@@ -223,7 +223,22 @@ class Executor(Resource):
         """Queue a forward pass of a checked batch through one of its graphs."""
         bound.forward(batch)
         self._cache.count(bound)
-        self._last = bound
+        self._pass = self._cache.shared.clock.now
+
+    def _last(self) -> Bound | None:
+        """Return the graph of its last pass, None before the first.
+
+        Raises:
+            StaleHandleError: Another executor on the same memory has run since, or the graph was released.
+        """
+        now, last = self._cache.shared.clock.now, self._cache.last
+        if self._pass is not None and (self._pass != now or last is None):
+            fate = "was released" if self._pass == now else f"was overwritten by pass {now}, of another bucket"
+            raise StaleHandleError(
+                f"pass {self._pass} of the executor {Bucket(self.batch_size, self._key)} {fate}: "
+                f"go backward and read outputs before that"
+            )
+        return None if self._pass is None else last
 
     def backward(self, gradients: Mapping[str, ArrayLike] | None = None) -> None:
         """Queue the backward pass: the gradients of the weighted mean of the losses over the true rows.
@@ -233,31 +248,39 @@ class Executor(Resource):
 
         Raises:
             Error: There was no forward pass in training mode before.
+            StaleHandleError: Another bucket's executor has run since.
             ArgumentError: It is no mapping.
             BatchError: A head gradient does not fit its port.
             UnknownNameError: A port is unknown.
         """
-        if self._last is None or not self._last.bucket.training:
+        last = self._last()
+        if last is None or not last.bucket.training:
             raise Error("backward needs a forward pass in training mode before it: forward(batch)")
-        self._last.backward(gradients)
+        last.backward(gradients)
 
     # What came out
 
     def collect(self) -> None:
-        """Wait for the last pass.
+        """Wait for the last pass, of this executor or another one on the same memory.
 
         Raises:
             StepError: It failed.
         """
-        if self._last is not None:
-            self._last.collect()
+        if self._cache.last is not None:
+            self._cache.last.collect()
 
     @property
     def outputs(self) -> FrozenMapping[OutputHandle]:
-        """Handles on the outputs of the last pass; stale once the next pass has been queued."""
-        if self._last is None:
+        """Handles on the outputs of the last pass; stale once the next pass has been queued.
+
+        Raises:
+            Error: There was no pass yet.
+            StaleHandleError: Another bucket's executor has run since.
+        """
+        last = self._last()
+        if last is None:
             raise Error("there are no outputs yet: call forward(batch) first")
-        return self._last.handles("pass", self._last.collect)
+        return last.handles("pass", last.collect)
 
     @property
     def arrays(self) -> ArrayMapping:
@@ -273,12 +296,14 @@ class Executor(Resource):
         """
         if not self.training:
             raise Error("an executor made with training=False has no gradients")
-        inputs = {} if self._last is None else self._last.input_gradient_handles(self.collect)
+        last = self._cache.last if self._pass == self._cache.shared.clock.now else None
+        inputs = {} if last is None else last.input_gradient_handles(self.collect)
         return ArrayMapping({**self.store.gradient_handles(self.collect), **inputs}, "gradient", "the plan")
 
     def memory(self) -> MemoryReport:
         """Return how many bytes its arrays take, and what MXNet plans for everything between inputs and outputs."""
-        bound = self._last or self._bound(padded=False, training=self.training)
+        last = self._cache.last if self._pass == self._cache.shared.clock.now else None
+        bound = last or self._bound(padded=False, training=self.training)
         return MemoryReport(
             bucket=str(bound.bucket),
             bytes_parameters=self.store.parameters.bytes,
