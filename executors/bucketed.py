@@ -137,6 +137,7 @@ class Buckets(Resource):
             ArgumentError: A length is missing or unknown, or no bucket holds it.
             Error: It is closed.
         """
+        self._cache.check_open()
         _check_names(self.plan, lengths)
         return self._executor(self.policy.bucket({name: positive_int(lengths[name], name) for name in lengths}))
 
@@ -172,7 +173,10 @@ class Buckets(Resource):
 
         Raises:
             UnknownNameError: Nothing of such a bucket was made.
+            ArgumentError: It is no mapping.
         """
+        if not isinstance(bucket, Mapping):
+            raise ArgumentError(f"release takes numbers of steps by length name, got {bucket!r}")
         key = tuple((name, bucket[name]) for name in self.plan.lengths if name in bucket)
         found = [entry for entry in self._cache.entries if entry.lengths == key]
         if not found or len(key) != len(bucket):
