@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -286,7 +287,7 @@ class Bound:
         """The gradients of inputs."""
         return sum(array.size * np.dtype(array.dtype).itemsize for array in self._input_gradients.values())
 
-    @property
+    @cached_property
     def bytes_planned(self) -> int:
         """What MXNet plans for outputs and everything in between."""
         return planned_bytes(self.raw.debug_str())

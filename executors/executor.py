@@ -152,7 +152,7 @@ class Executor(Resource):
         self.batch_size = batch_size
         self.lengths = FrozenMapping(lengths, "length", "the executor")
         self.training = training
-        self.limits = Limits.of(self.plan, None, cache.shared.clock)
+        self._limits = Limits.of(self.plan, None, cache.shared.clock)
         self._cache = cache
         self._key = tuple(self.lengths.items())
         self._largest = None if largest is None else (largest[0], tuple(largest[1].items()))
@@ -191,7 +191,7 @@ class Executor(Resource):
         """
         if training is True and not self.training:
             raise Error("this executor was made with training=False; instantiate another one to train")
-        checked = self.check(check_batch(batch, self.limits, lengths))
+        checked = self.check(check_batch(batch, self._limits, lengths))
         bound = self.bound_for(checked, self.training if training is None else training)
         bound.wait_for_inputs()
         self.queue(bound, checked)
