@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import real_number
 from ..errors import ArgumentError
 from ..plans.compile import compile_plan
 from ..plans.derived import without_dropout
@@ -50,7 +51,7 @@ def check_padding(
         whether it is ``bit-equal``, the difference to the examples ``alone``, ``agrees``.
 
     Raises:
-        ArgumentError: It is no plan.
+        ArgumentError: It is no plan, or the tolerance is no number.
         BatchError: The batch does not fit.
 
     Example:
@@ -65,8 +66,22 @@ def check_padding(
     checked = check_batch(batch, Limits.of(plan, None), lengths)
     runs = _Runs(_without_dropout(plan), checked, arrays)
     own, larger, alone = runs.whole(1.0), runs.whole(1.5), runs.alone()
-    least = TOLERANCE[plan.dtype] if tolerance is None else tolerance
-    rows = [_compared(name, found, larger[name], alone.get(name), least) for name, found in own.items()]
+    together = runs.whole(1.0, training=False) if plan.auxiliary else own  # in the mode of those alone
+    least = TOLERANCE[plan.dtype] if tolerance is None else real_number(tolerance, "tolerance")
+    rows = []
+    for name, found in own.items():
+        differences = {"larger": _difference(found, larger[name])}
+        if name in alone:
+            differences["alone"] = _difference(together[name], alone[name])
+        rows.append(
+            {
+                "array": name,
+                "larger": differences["larger"],
+                "bit-equal": found.tobytes() == larger[name].tobytes(),
+                "alone": differences.get("alone", "-"),
+                "agrees": all(one <= least for one in differences.values()),
+            }
+        )
     return Report("padding against none", tuple(rows), all(row["agrees"] for row in rows))
 
 
@@ -74,19 +89,6 @@ def _without_dropout(plan: Plan) -> Plan:
     weights = {port: loss.weight for port, loss in plan.losses.items()}
     examples = {port: loss.example_weights for port, loss in plan.losses.items() if loss.example_weights}
     return compile_plan(without_dropout(plan.net), weights, examples, plan.dtype)
-
-
-def _compared(
-    name: str, own: NDArray[Any], larger: NDArray[Any], alone: NDArray[Any] | None, least: float
-) -> dict[str, Any]:
-    differences = [_difference(own, larger), 0.0 if alone is None else _difference(own, alone)]
-    return {
-        "array": name,
-        "larger": differences[0],
-        "bit-equal": own.tobytes() == larger.tobytes(),
-        "alone": "-" if alone is None else differences[1],
-        "agrees": all(found <= least for found in differences),
-    }
 
 
 def _difference(left: NDArray[Any], right: NDArray[Any]) -> float:
@@ -108,10 +110,10 @@ class _Runs:
             name for name, spec in plan.inputs.items() if spec.count is None and spec.transfer_dtype == plan.dtype
         )
 
-    def whole(self, stretch: float) -> Values:
+    def whole(self, stretch: float, training: bool = True) -> Values:
         """Run all rows in a bucket so many times as long as the longest example, and longer where that is no more."""
         lengths = {name: int(steps * stretch) + (stretch > 1.0) for name, steps in self.batch.longest.items()}
-        return self._run(self.batch, lengths, training=True)
+        return self._run(self.batch, lengths, training)
 
     def alone(self) -> Values:
         """Run each example alone in a bucket of its own lengths, and put outputs and gradients together."""
