@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mxtrainer as mxt
-from mxtrainer.executors.buckets import Exact, Fitted, Fixed, Geometric, Multiple, Policy, fit
+from mxtrainer.executors.buckets import Exact, Fitted, Fixed, Geometric, Multiple, Policy, Tokens, fit
 
-MANY = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+MANY = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 LONGEST = 40
 Data = dict[str, Any]
 Size = dict[str, Any]
@@ -181,12 +181,20 @@ PAIRS = st.lists(st.tuples(st.integers(1, 16), st.integers(1, 16)), min_size=1, 
 OWN_SIZES = {(4, 4): 8, (4, 16): 4, (16, 4): 3, (16, 16): 1}
 
 
+own_sizes: st.SearchStrategy[Policy] = st.sampled_from(
+    [
+        Fitted({"s": (4, 16), "t": (4, 16)}, tuple(OWN_SIZES.items())),
+        Tokens(40, Fixed({"t": (4, 16), "s": (5, 16)})),
+        Tokens(40, Geometric(1.5, 3)),
+    ]
+)
+
+
 @MANY
-@given(lengths=PAIRS, shuffle=st.booleans(), number=st.integers(0, 3))
+@given(lengths=PAIRS, shuffle=st.booleans(), number=st.integers(0, 3), policy=own_sizes)
 def test_own_batch_sizes_hold_for_the_bucket_of_all_of_a_batchs_lengths(
-    translator: mxt.Plan, lengths: list[tuple[int, int]], shuffle: bool, number: int
+    translator: mxt.Plan, lengths: list[tuple[int, int]], shuffle: bool, number: int, policy: Policy
 ) -> None:
-    policy = Fitted({"s": (4, 16), "t": (4, 16)}, tuple(OWN_SIZES.items()))
     batches = mxt.Batches(pairs_of(lengths), buckets=policy, shuffle=shuffle, plan=translator)
     found = rows_of(batches.round(number))
     assert sorted(itertools.chain(*found)) == list(range(len(lengths)))

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mxtrainer as mxt
-from mxtrainer.executors.buckets import Exact, Fitted, Fixed, Geometric, Multiple, Policy, fit
+from mxtrainer.executors.buckets import Exact, Fitted, Fixed, Geometric, Multiple, Policy, Tokens, fit
 from mxtrainer.executors.buckets.fitting import bytes_per_row
 from mxtrainer.values import canonical_json, from_data, parse_json, to_data
 
-MANY = settings(max_examples=150, deadline=None, derandomize=True, database=None)
-FEW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+MANY = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+FEW = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 LONGEST = 60
 Lengths = list[int]
 
@@ -97,6 +97,18 @@ def test_multiple_and_exact_are_what_they_say() -> None:
     assert [steps_for(Exact(), longest) for longest in (1, 7, 1000)] == [1, 7, 1000]
 
 
+def test_buckets_of_tokens_hold_as_many_rows_as_fit_and_at_least_one() -> None:
+    policy = Tokens(64, Fixed({"s": [4, 50], "t": [8, 16]}))
+    assert policy.bucket({"t": 9, "s": 3}) == {"t": 16, "s": 4}
+    sizes = {tuple(bucket.values()): policy.batch_size(bucket) for bucket in policy.known(["s", "t"])}
+    assert sizes == {(50, 16): 1, (50, 8): 1, (4, 16): 3, (4, 8): 5}
+    assert Tokens(64, Multiple(8)).known(["t"]) == ()
+    with pytest.raises(mxt.ArgumentError, match='no steps for the length "r"'):
+        policy.check(["r", "s", "t"])
+    with pytest.raises(mxt.ArgumentError, match="needs a plan with sequences"):
+        policy.check([])
+
+
 def test_a_length_beyond_the_last_bucket_is_named() -> None:
     with pytest.raises(mxt.ArgumentError, match=r'17 steps \(length "t"\), more than the 16 of the largest bucket'):
         Fixed([8, 16]).bucket({"t": 17})
@@ -131,6 +143,8 @@ def test_a_policy_for_these_lengths_is_taken(policy: Policy, lengths: list[str])
         (lambda: Geometric(float("nan")), "Geometric: ratio must be a finite number"),
         (lambda: Geometric(float("inf")), "Geometric: ratio must be a finite number"),
         (lambda: Geometric(1.5, first=0), "Geometric: first must be a positive integer, got 0"),
+        (lambda: Tokens(0, Exact()), "Tokens: tokens must be a positive integer, got 0"),
+        (lambda: Tokens(64, 8), "Tokens: takes a policy such as .*got 8"),  # type: ignore[arg-type]  # as above
         (lambda: Fixed([]), r"positive integers, as in \[8, 16, 32\], got \[\]"),
         (lambda: Fixed(8), "positive integers.*got 8"),  # type: ignore[arg-type]  # a user's mistake
         (lambda: Fixed("8"), "positive integers.*got '8'"),  # type: ignore[arg-type]  # a user's mistake
@@ -155,6 +169,8 @@ EVERY_KIND = [
     Geometric(1.5, first=3),
     Fixed([8, 16]),
     Fixed({"s": [4], "t": [8, 16]}),
+    Tokens(64, Multiple(8)),
+    Tokens(64, Fixed({"s": [4], "t": [8, 16]})),
     fit([3, 4, 9], 2),
     fit({"s": [3, 4, 9], "t": [1, 1, 2]}, 4, batch_size=5),
 ]
