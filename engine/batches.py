@@ -79,6 +79,8 @@ class Batches:
         self._shuffle = shuffle
         self.seed = check_seed(seed)
         self._rank, self._workers = _shard(shard)
+        if seed is None and self._workers > 1:
+            raise ArgumentError("shard: all workers must have the same seed; give one in place of None")
         self.next_round = 0
         self._count = len(self._rows(0))
 

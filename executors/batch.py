@@ -35,6 +35,7 @@ class Batch(Mapping[str, Any]):
         self,
         ports: Mapping[str, Any],
         lengths: Mapping[str, Sequence[int]] | None = None,
+        *,
         position: tuple[int, ...] | None = None,
     ) -> None:
         """Keep the arrays themselves; nothing is copied."""

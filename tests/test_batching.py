@@ -283,6 +283,7 @@ def test_too_few_examples_for_the_workers_are_refused() -> None:
         ({"shard": (-1, 2)}, "shard must be"),
         ({"shard": (0, 1, 2)}, "shard must be"),
         ({"shard": (0.0, 1)}, "shard must be"),
+        ({"shard": (0, 2), "seed": None}, "must have the same seed"),
         ({"data": [[1.0]]}, "data must map input ports to columns"),
         ({"data": {}}, "data must map input ports to columns"),
     ],
