@@ -36,7 +36,7 @@ def test_a_batch_is_a_mapping_that_cannot_change() -> None:
 def test_a_batch_shows_its_ports_and_what_else_it_knows() -> None:
     arrays = {"Input": np.ones((2, 3)), "Target": np.zeros(2)}
     assert repr(mxt.Batch(arrays)) == "Batch(Input, Target)"
-    assert repr(mxt.Batch(arrays, {"t": [3, 1]}, (0, 1))) == (
+    assert repr(mxt.Batch(arrays, {"t": [3, 1]}, position=(0, 1))) == (
         "Batch(Input, Target, lengths={'t': [3, 1]}, position=(0, 1))"
     )
     assert {mxt.Batch({}).lengths, mxt.Batch({}).position} == {None}
