@@ -187,8 +187,8 @@ class Aggregate(ItemLayer):
     def _over_steps(self, node: Node) -> Symbol:
         port = node.ports.input()
         symbol = node.hide(node.inputs["Input"], port, LOWEST if self.function == "max" else 0.0)
-        if self.function == "mean":
-            return mean_over_steps(node, symbol, port)
+        if self.function in ("mean", "sum"):
+            return (mean_over_steps if self.function == "mean" else sum_over_steps)(node, symbol, port)
         return AGGREGATES[self.function](symbol, axis=(1,))
 
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
@@ -197,13 +197,23 @@ class Aggregate(ItemLayer):
         return AGGREGATES[self.function](symbol, axis=axes) if axes else symbol
 
 
+def sum_over_steps(node: Node, hidden: Symbol, port: PortType) -> Symbol:
+    """Return the sum over the steps of ``(batch, t, *item)``, which is 0 over padding.
+
+    A product with ones: MXNet's own sum over an axis that is not the last one takes six times as long.
+    """
+    steps = node.steps(port)
+    rows = mx.sym.reshape(mx.sym.swapaxes(hidden, dim1=0, dim2=1), shape=(steps, -1))
+    total = mx.sym.dot(mx.sym.ones((1, steps), dtype=node.dtype), rows)
+    return mx.sym.reshape(total, shape=(-1, *item_of(port).shape))
+
+
 def mean_over_steps(node: Node, hidden: Symbol, port: PortType) -> Symbol:
     """Return the mean over the true steps of ``(batch, t, *item)``, which is 0 over padding."""
-    steps = node.true_steps(port)
-    if steps is None:
-        return mx.sym.mean(hidden, axis=1)
-    total = mx.sym.sum(hidden, axis=1)
-    return mx.sym.broadcast_div(total, mx.sym.reshape(steps, shape=(-1, *(1 for _ in item_of(port).shape))))
+    total, true = sum_over_steps(node, hidden, port), node.true_steps(port)
+    if true is None:
+        return total / node.steps(port)
+    return mx.sym.broadcast_div(total, mx.sym.reshape(true, shape=(-1, *(1 for _ in item_of(port).shape))))
 
 
 @register
