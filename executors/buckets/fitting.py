@@ -6,7 +6,6 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,10 @@ from ..bound import Bound, Bucket, Shared
 from ..handles import Clock
 from ..staging import InputBuffers
 from ..store import ParameterStore
-from .policies import Fixed
+from .policies import Fixed, Steps
 
 UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
+ONLY_LENGTH = "t"  # what the one length is called where it has no name
 PROBE_ROWS = 256  # MXNet reports its plan in MB, so that few rows would be lost in rounding
 
 
@@ -99,7 +99,7 @@ def fit(
     table_of = _lengths(lengths)
     max_buckets = positive_int(max_buckets, "max_buckets")
     bounds = _boundaries(table_of, max_buckets)
-    steps: Any = bounds if isinstance(lengths, Mapping) else next(iter(bounds.values()))
+    steps: Steps = bounds if isinstance(lengths, Mapping) else bounds[ONLY_LENGTH]
     policy = Fixed(steps)
     names = tuple(bounds)
     sizes: tuple[tuple[tuple[int, ...], int], ...] = ()
@@ -123,7 +123,7 @@ def fit(
 
 
 def _lengths(lengths: object) -> dict[str, NDArray[np.int64]]:
-    by_name = lengths if isinstance(lengths, Mapping) else {"t": lengths}
+    by_name = lengths if isinstance(lengths, Mapping) else {ONLY_LENGTH: lengths}
     found = {name: _checked(name, value) for name, value in by_name.items()}
     counts = {name: len(value) for name, value in found.items()}
     if not found or len(set(counts.values())) != 1:
