@@ -38,7 +38,7 @@ def language_model() -> mxt.Plan:
 def plain_loop(plan: mxt.Plan) -> tuple[Callable[[Mapping[str, Any]], None], Callable[[], None]]:
     """Return the step of a loop over MXNet's own executor, and what waits for it."""
     store = mxt.instantiate(plan, ROWS, {"t": STEPS}).store
-    lowered = lower(plan, {"t": STEPS}, training_heads(plan), training=True)
+    lowered = lower(plan, {"t": STEPS}, training_heads(plan), training=True, padded=False)
     inputs = {port: mx.nd.zeros((ROWS, STEPS), dtype="int32") for port in plan.inputs}
     arguments = {name: inputs[port] for name, port in lowered.inputs.items()}
     arguments.update({name: store.argument(*paths).copy() for name, paths in lowered.arrays.items()})
