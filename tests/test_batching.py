@@ -245,6 +245,7 @@ def test_buckets_fitted_to_bytes_give_batches_that_their_trainer_takes(
 def test_shards_are_disjoint_complete_and_equally_many(
     lengths: list[int], workers: int, size: Size, shuffle: bool
 ) -> None:
+    lengths = lengths[: len(lengths) // workers * workers]  # of others, single rows may be left over
     shards = [
         mxt.Batches(sequences(lengths), shard=(rank, workers), shuffle=shuffle, **size) for rank in range(workers)
     ]
