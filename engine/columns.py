@@ -165,6 +165,10 @@ def columns_of(data: object, plan: Plan | None) -> dict[str, Column]:
     """
     if not isinstance(data, Mapping) or not data:
         raise BatchError(f'data must map input ports to columns, as in {{"Input": list_of_arrays}}, got {data!r}')
+    if getattr(data, "lengths", None) is not None:
+        raise ArgumentError(
+            "data is a Batch of padded arrays, whose lengths would be lost: give lists of arrays, each of true steps"
+        )
     if plan is not None and not isinstance(plan, Plan):
         raise ArgumentError(f"plan must be a plan (see compile_plan), got {plan!r}")
     columns = {}

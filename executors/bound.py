@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .._mxnet import mx
 from ..arrays import ArraySpec
-from ..errors import StepError
+from ..errors import Error, StepError
 from ..mappings import FrozenMapping
 from ..plans.lowering import ROW_MASK, Head, lower, training_heads
 from .binding import bind
@@ -128,6 +128,7 @@ class Bound:
         self._failure: StepError | None = None
         self.index_checks: tuple[IndexCheck, ...] = ()
         self.batch = CheckedBatch()
+        self._went_back = False
 
     # What the graph is bound to
 
@@ -176,6 +177,7 @@ class Bound:
         self._staging.wait(self._side_ports)
         self._staging.load(batch)
         self.batch = batch
+        self._went_back = False
         self.index_checks = tuple(self._index_check(port) for port in batch.device if self._is_index(port))
         self._set_rows(batch.rows)
         if self.bucket.training and self.plan.random_nodes:
@@ -209,11 +211,17 @@ class Bound:
     def backward(self, gradients: Mapping[str, ArrayLike] | None = None) -> None:
         """Queue the backward pass, by default of the weighted mean of the losses over the true rows.
 
+        MXNet's backward pass overwrites what the forward pass has kept for it: a second one gives wrong numbers.
+
         Raises:
+            Error: There was one since the forward pass.
             BatchError: A head gradient does not fit its port.
             UnknownNameError: A port is unknown.
         """
+        if self._went_back:
+            raise Error("there was a backward pass already: each one needs a forward pass of its own before it")
         heads = self._heads.of_mean(self.batch) if gradients is None else self._heads.of(gradients, self.batch)
+        self._went_back = True
         if self._has_gradients:
             self.raw.backward(heads)
 

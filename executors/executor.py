@@ -247,7 +247,7 @@ class Executor(Resource):
             gradients: Head gradients of one's own, ``(rows, *item)`` by output port; ports that are not named get 0.
 
         Raises:
-            Error: There was no forward pass in training mode before.
+            Error: There was no forward pass in training mode before, or a backward pass since.
             StaleHandleError: Another bucket's executor has run since.
             ArgumentError: It is no mapping.
             BatchError: A head gradient does not fit its port.

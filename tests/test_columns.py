@@ -210,3 +210,9 @@ def test_a_port_that_is_no_sequence_takes_no_ragged_column(linear_plan: mxt.Plan
         mxt.Batches({"Input": mxt.Ragged([1.0], [0, 1]), "Target": [1.0]}, batch_size=2, plan=linear_plan)
     with pytest.raises(mxt.ArgumentError, match='port "Input": is ragged'):
         mxt.Batches({"Input": ROWS, "Target": [1.0, 2.0, 3.0]}, batch_size=2, plan=linear_plan)
+
+
+def test_a_batch_of_padded_arrays_is_no_data_set() -> None:
+    batch = mxt.Batch({"Input": np.zeros((2, 3))}, lengths={"t": [3, 1]})
+    with pytest.raises(mxt.ArgumentError, match="whose lengths would be lost"):
+        mxt.Batches(batch, 1)

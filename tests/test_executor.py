@@ -58,8 +58,10 @@ def test_head_gradients_of_ones_own_replace_those_of_the_mean() -> None:
     executor.backward({"Output": [1.0, 10.0]})
     assert executor.gradients["linear.Weights"][:] == 21.0
     assert executor.gradients["linear.Biases"][:] == 11.0
+    executor.forward({"Input": [1.0, 2.0], "Target": [0.0, 0.0]})
     executor.backward({"Output": mx.nd.array([1.0, 10.0])})
     assert executor.gradients["linear.Weights"][:] == 21.0
+    executor.forward({"Input": [1.0, 2.0], "Target": [0.0, 0.0]})
     with pytest.raises(mxt.ArgumentError, match="by output port"):
         executor.backward([1.0, 10.0])  # type: ignore[arg-type]  # a mistake
     for gradient in ([1.0], [[1.0, 2.0]], ["x", "y"]):
@@ -215,3 +217,14 @@ def test_a_graph_that_mxnet_refuses_is_an_error_with_the_bucket(text_plan: mxt.P
     arguments = {name: mx.nd.zeros((1,)) for name in lowered.symbol.list_arguments()}
     with pytest.raises(mxt.Error, match=r"bucket \(t=2\): MXNet refuses the graph"):
         bind(lowered, arguments, {}, mx.cpu(), "(t=2)")
+
+
+def test_a_second_backward_pass_is_refused(linear_plan: mxt.Plan) -> None:
+    executor = mxt.instantiate(linear_plan, 4)
+    for _ in range(2):
+        executor.forward(linear_batch())
+        executor.backward()
+        found = values_of(executor.gradients)
+        with pytest.raises(mxt.Error, match="a forward pass of its own"):
+            executor.backward()
+        assert_same(values_of(executor.gradients), found)
