@@ -33,6 +33,7 @@ class Batches:
             arrays, `Ragged`, or what has ``values`` and ``offsets``.
         batch_size: The number of rows; None where the buckets have sizes of their own, or `tokens` is given.
         tokens: In place of a batch size: the largest number of steps of a batch, padding included, over all lengths.
+            An example that alone has more is refused.
         buckets: The policy of the trainer that they are for, a value of `mxtrainer.buckets`.
         shuffle: Whether the order is drawn.
         seed: The order is a function of (seed, round); None draws a seed.
@@ -72,6 +73,11 @@ class Batches:
         lengths = lengths_of(self._columns)
         self._lengths = tuple(lengths)
         self._steps, own_sizes = self._buckets(lengths)
+        if not lengths and (tokens is not None or self._policy.has_batch_sizes()):
+            raise ArgumentError(
+                "tokens=, and buckets with batch sizes, need sequences, and no column is known to hold any: "
+                "give plan=, which knows the sequences among arrays"
+            )
         self._batch_size, self._tokens = _chosen_size(batch_size, tokens, own_sizes)
         self._check_tokens()
         if not isinstance(shuffle, bool):

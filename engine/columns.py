@@ -10,56 +10,9 @@ from numpy.typing import NDArray
 
 from ..arguments import as_array
 from ..errors import ArgumentError, BatchError, unknown
+from ..executors.buckets.fitting import ONLY_LENGTH
+from ..executors.ragged import Ragged
 from ..plans.plan import Plan
-
-ONLY_LENGTH = "t"  # what the one length is called where no plan tells
-
-
-class Ragged:
-    """Sequences of different lengths in one array, one after the other.
-
-    Args:
-        values: ``(steps of all, *item)``.
-        offsets: ``(examples + 1,)`` integers: example i is ``values[offsets[i]:offsets[i + 1]]``.
-
-    Raises:
-        ArgumentError: The offsets are no increasing integers within the values.
-
-    Example:
-        >>> Ragged([1.0, 2.0, 3.0], [0, 2, 3])[0]
-        array([1., 2.])
-    """
-
-    def __init__(self, values: Any, offsets: Any) -> None:
-        """Keep the values; they are not copied if they are an array."""
-        self.values = as_array(values)
-        self.offsets = as_array(offsets)
-        if not self.values.ndim:
-            raise ArgumentError(f"Ragged: values must be (steps of all, *item), got {values!r}")
-        if self.offsets.ndim != 1 or self.offsets.dtype.kind not in "iu" or len(self.offsets) < 1:
-            raise ArgumentError(
-                f"Ragged: offsets must be integers, (examples + 1,), got {self.offsets.dtype} {self.offsets.shape}"
-            )
-        self.offsets = self.offsets.astype(np.int64)
-        if self.offsets[0] < 0 or self.offsets[-1] > len(self.values) or (np.diff(self.offsets) < 0).any():
-            raise ArgumentError(
-                f"Ragged: offsets must increase from 0 or above to at most {len(self.values)}, the number of values"
-            )
-
-    def __len__(self) -> int:
-        """Count the examples."""
-        return len(self.offsets) - 1
-
-    def __getitem__(self, example: int) -> NDArray[Any]:
-        """Return an example, a view; a negative number counts from the end."""
-        place = range(len(self))[example]
-        row: NDArray[Any] = self.values[self.offsets[place] : self.offsets[place + 1]]
-        return row
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """The number of steps of each example, ``(examples,)``."""
-        return np.diff(self.offsets)
 
 
 class Column:

@@ -18,7 +18,7 @@ from .bound import Bucket, Shared
 from .buckets import Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .executor import Executor, check_input_gradients, share
-from .inputs import CheckedBatch
+from .inputs import CheckedBatch, Limits, check_batch
 from .store import ParameterStore
 
 BYTES_KEPT = 2**30
@@ -118,6 +118,7 @@ class Buckets(Resource):
         self._batch_size = batch_size
         self._training = training
         self._cache = Cache(shared, bytes_kept)
+        self._limits = Limits.of(self.plan, None, shared.clock)
         self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
         known = policy.known(self.plan.lengths)
         sizes = [(self.batch_size(bucket), bucket) for bucket in known]
@@ -149,18 +150,42 @@ class Buckets(Resource):
             self._executors[key] = found
         return found
 
-    def executor_for(self, batch: CheckedBatch) -> Executor:
-        """Return the executor for a checked batch.
+    def executor_for(
+        self, batch: Mapping[str, Any] | CheckedBatch, *, lengths: Mapping[str, Any] | None = None
+    ) -> Executor:
+        """Return the executor of the smallest bucket that holds a batch; made if it is not there.
+
+        Args:
+            batch: As `Executor.forward` takes it.
+            lengths: The true number of steps of each row, by length name, where sequences come as padded arrays.
 
         Raises:
-            BatchError: No bucket holds an example, or the bucket has fewer rows.
+            BatchError: The batch does not fit the plan, no bucket holds an example, or the bucket has fewer rows.
+            Error: It is closed.
+
+        Example:
+            >>> from mxtrainer import LSTM, NetChain, Sequence, Vector, buckets, compile_plan
+            >>> net = NetChain([LSTM(2)], inputs={"Input": Sequence("t", Vector(1))})
+            >>> bucketed = BucketedExecutor(compile_plan(net, losses={"Output": 0.0}), 4, buckets.Multiple(4))
+            >>> batch = {"Input": [[[1.0]], [[1.0], [2.0], [3.0], [4.0], [5.0]]]}
+            >>> executor = bucketed.executor_for(batch)
+            >>> executor.lengths
+            {'t': 8}
+            >>> executor.forward(batch)
         """
-        executor = self._executor(bucket_of(self.policy, batch, self.plan))
-        executor.check(batch)
+        self._cache.check_open()
+        checked = batch if isinstance(batch, CheckedBatch) else check_batch(batch, self._limits, lengths)
+        executor = self._executor(bucket_of(self.policy, checked, self.plan))
+        executor.check(checked)
         return executor
 
     def report(self) -> BucketedReport:
-        """Return what went through each bucket, and what each holds."""
+        """Return what went through each bucket, and what each holds.
+
+        Raises:
+            Error: It is closed.
+        """
+        self._cache.check_open()
         grouped: dict[tuple[tuple[str, int], ...], list[tuple[Bucket, Entry]]] = {}
         for bucket, entry in self._cache.entries.items():
             grouped.setdefault(bucket.lengths, []).append((bucket, entry))
@@ -186,7 +211,7 @@ class Buckets(Resource):
         self._cache.release(found)
 
     def close(self) -> None:
-        """Release everything and give the memory back; `executor` is an Error then."""
+        """Release everything and give the memory back; every other call is an Error then."""
         self._executors.clear()
         self._cache.close()
 

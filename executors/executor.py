@@ -204,7 +204,9 @@ class Executor(Resource):
         """
         problems = []
         if batch.rows > self.batch_size:
-            problems.append(f"it has {batch.rows} rows, more than the batch size of {self.batch_size}")
+            steps = "".join(f", {name}={count}" for name, count in self.lengths.items())
+            of_bucket = f" of the bucket {steps[2:]}" if steps else ""
+            problems.append(f"it has {batch.rows} rows, more than the batch size of {self.batch_size}{of_bucket}")
         for name, found in batch.lengths.items():
             if int(found.max()) > self.lengths[name]:
                 problems.append(

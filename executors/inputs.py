@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
@@ -15,6 +15,7 @@ from ..errors import ArgumentError, BatchError, StaleHandleError, nearest
 from ..plans.plan import Plan, PortSpec
 from .handles import Clock, OutputHandle, is_ndarray
 from .lengths import Found, agree, given_lengths
+from .ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ class _Check:
             return self._take_device(value, Found(value.shape), spec)
         if spec.length is not None and _is_list(value):
             return self._take_list(value, spec)
+        if spec.length is not None and hasattr(value, "values") and hasattr(value, "offsets"):
+            return self._take_ragged(value if isinstance(value, Ragged) else Ragged(value.values, value.offsets), spec)
         array = value if type(value) is np.ndarray else as_array(value)
         _check_rank(array.shape, spec)
         self.checked.host[spec.name] = array
@@ -174,20 +177,28 @@ class _Check:
 
     def _take_list(self, values: Any, spec: PortSpec) -> Found:
         """Take one array an example; each has its own number of steps."""
-        rows = [value if type(value) is np.ndarray else as_array(value) for value in values]
+        rows = [_example(number, value, spec) for number, value in enumerate(values)]
         if not rows:
             raise ArgumentError("has no rows")
-        items = {row.shape[1:] for row in rows if row.ndim}
-        if len(items) > 1:
-            raise ArgumentError(f"its examples have steps of different shapes, {' and '.join(map(str, items))}")
-        for row in rows:
-            if row.ndim != spec.rank - 1:
-                _check_rank((len(rows), *row.shape), spec)
-        lengths = np.array([len(row) for row in rows])
+        for number, row in enumerate(rows):
+            if row.shape[1:] != rows[0].shape[1:]:
+                raise ArgumentError(
+                    f"example {number} has steps of shape {row.shape[1:]}, and example 0 of {rows[0].shape[1:]}"
+                )
+        return self._take_steps(Steps(np.concatenate(rows), np.array([len(row) for row in rows])), spec)
+
+    def _take_ragged(self, value: Ragged, spec: PortSpec) -> Found:
+        lengths = value.lengths
+        if not len(lengths):
+            raise ArgumentError("has no rows")
         if lengths.min() < 1:
             raise ArgumentError(f"example {int(lengths.argmin())} is an empty sequence")
-        self.checked.host[spec.name] = Steps(np.concatenate(rows), lengths)
-        return Found((len(rows), int(lengths.max()), *rows[0].shape[1:]), lengths)
+        _example(0, value[0], spec)
+        return self._take_steps(Steps(value.values[value.offsets[0] : value.offsets[-1]], lengths), spec)
+
+    def _take_steps(self, steps: Steps, spec: PortSpec) -> Found:
+        self.checked.host[spec.name] = steps
+        return Found((len(steps), int(steps.lengths.max()), *steps.values.shape[1:]), steps.lengths)
 
     def _take_handle(self, handle: OutputHandle, spec: PortSpec) -> Found:
         if self.limits.clock is None or not handle.belongs_to(self.limits.clock):
@@ -238,19 +249,17 @@ class _Check:
             if spec.length in self.given and spec.length not in self.checked.lengths:
                 continue
             try:
-                if isinstance(value, Steps):
-                    self._check(value.values, spec, None)
-                else:
-                    self._check(value, spec, self.checked.lengths.get(spec.length or ""))
+                self._check(value, spec, self.checked.lengths.get(spec.length or ""))
             except ArgumentError as problem:
                 self.problems.append(f'port "{name}" {spec.type!r}: {problem}')
 
-    def _check(self, array: NDArray[Any], spec: PortSpec, lengths: NDArray[np.int64] | None) -> None:
+    def _check(self, value: Host, spec: PortSpec, lengths: NDArray[np.int64] | None) -> None:
+        array = value.values if isinstance(value, Steps) else value
+        _check_kind(array, spec)
         if spec.count is not None:
-            _check_indices(array, spec.count, lengths)
+            _check_indices(value, spec.count, lengths)
             return
-        if array.dtype.kind not in "fiub":
-            raise ArgumentError(f"expected real numbers, found {kind_of(array)}")
+        lengths = None if isinstance(value, Steps) else lengths
         if array.dtype.kind == "f":
             nans = _check_floats(array, spec, lengths)
             if nans:
@@ -280,10 +289,29 @@ def _names(batch: Mapping[str, Any], limits: Limits) -> list[str]:
     return [*problems, f"the inputs are {', '.join(ports)}"] if problems else []
 
 
-def _pattern(spec: PortSpec) -> str:
+def _example(number: int, value: Any, spec: PortSpec) -> NDArray[Any]:
+    """Return one example of a list, which has one axis less than the port."""
+    try:
+        row = value if type(value) is np.ndarray else as_array(value)
+        _check_example(row, value, spec)
+    except ArgumentError as problem:
+        raise ArgumentError(f"example {number} {problem}") from None
+    return row
+
+
+def _check_example(row: NDArray[Any], value: object, spec: PortSpec) -> None:
+    if row.ndim and not len(row):
+        raise ArgumentError("is an empty sequence")
+    if row.ndim != spec.rank - 1:
+        raise ArgumentError(f"must be {_pattern(spec, 'steps')}, found {row.shape if row.ndim else repr(value)}")
+    _check_kind(row, spec)
+
+
+def _pattern(spec: PortSpec, steps: str | None = None) -> str:
+    """Return the shape of a port's arrays in words, or that of one of its examples, with a name for its steps."""
     shape = spec.shape(1, {spec.length: 1} if spec.length else {})
-    steps = (spec.length,) if spec.length else ()
-    axes = ("batch", *steps, *(str(extent) for extent in shape[1 + len(steps) :]))
+    first = (steps,) if steps is not None else ("batch", spec.length) if spec.length else ("batch",)
+    axes = (*first, *shape[2 if spec.length else 1 :])
     return f"({', '.join(map(str, axes))}{',' if len(axes) == 1 else ''})"
 
 
@@ -307,18 +335,34 @@ def _true(array: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[Any
     return true
 
 
-def _check_indices(array: NDArray[Any], count: int, lengths: NDArray[np.int64] | None) -> None:
-    if array.dtype.kind not in "iu":
-        raise ArgumentError(f"expected integers, found {array.dtype}")
+def _check_kind(array: NDArray[Any], spec: PortSpec) -> None:
+    if spec.count is not None and array.dtype.kind not in "iu":
+        raise ArgumentError(f"expected integers, found {kind_of(array)}")
+    if array.dtype.kind not in "fiub":
+        raise ArgumentError(f"expected real numbers, found {kind_of(array)}")
+
+
+def _check_indices(value: Host, count: int, lengths: NDArray[np.int64] | None) -> None:
+    """Check that all indices are below a count, over true steps if the lengths of an array are given."""
+    array = value.values if isinstance(value, Steps) else value
     if not array.size or (array.min() >= 0 and array.max() < count):
         return
+    if isinstance(value, Steps):
+        array = np.zeros((len(value), int(value.lengths.max())), array.dtype)
+        value.dense(array)
     wrong = (array < 0) | (array >= count)
     if lengths is not None:
         wrong &= np.arange(array.shape[1]) < lengths[:, None]
     bad = np.argwhere(wrong)
     if len(bad):
-        where = ", ".join(map(str, bad[0]))
-        raise ArgumentError(f"expected indices from 0 to {count - 1}, found {array[tuple(bad[0])]} at [{where}]")
+        found = array[tuple(bad[0])]
+        raise ArgumentError(f"expected indices from 0 to {count - 1}, found {found} in {place_of(bad[0])}")
+
+
+def place_of(index: Sequence[int]) -> str:
+    """Say where in ``(rows,)`` or ``(rows, t)`` an index is."""
+    row, *step = index
+    return f"example {row}" + "".join(f", step {number}" for number in step)
 
 
 def _check_floats(array: NDArray[Any], spec: PortSpec, lengths: NDArray[np.int64] | None) -> int:

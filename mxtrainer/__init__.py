@@ -1,8 +1,8 @@
 """A low-level trainer and executor engine on MXNet: nets, plans, executors, and an asynchronous trainer."""
 
+from . import buckets as buckets
 from . import errors as errors
 from .engine.batches import Batches as Batches
-from .engine.columns import Ragged as Ragged
 from .engine.evaluation import Evaluation as Evaluation
 from .engine.losses import Losses as Losses
 from .engine.optimizers import SGD as SGD
@@ -17,13 +17,13 @@ from .errors import NetError as NetError
 from .errors import StaleHandleError as StaleHandleError
 from .errors import StepError as StepError
 from .errors import UnknownNameError as UnknownNameError
-from .executors import buckets as buckets
 from .executors.batch import Batch as Batch
 from .executors.bucketed import BucketedExecutor as BucketedExecutor
 from .executors.check import check_gradients as check_gradients
 from .executors.executor import Executor as Executor
 from .executors.executor import instantiate as instantiate
 from .executors.padding import check_padding as check_padding
+from .executors.ragged import Ragged as Ragged
 from .plans import initializers as initializers
 from .plans.compile import compile_plan as compile_plan
 from .plans.layers import GRU as GRU

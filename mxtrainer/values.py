@@ -13,7 +13,7 @@ from .mappings import FrozenMapping
 T = TypeVar("T")
 #: What building from a file can raise where the file is wrong.
 UNREADABLE = (Error, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-_REGISTRY: dict[str, type[Any]] = {}
+_REGISTRY: dict[str, type[Any]] = {"FrozenMapping": FrozenMapping}
 
 
 class Value:
@@ -73,6 +73,8 @@ def to_data(item: Any) -> Any:
         fields = {field.name: to_data(found) for field, found in _changed(item)}
         return {"type": type(item).__name__, **fields}
     if isinstance(item, Mapping):
+        if "type" in item:  # which would be taken for the name of a class
+            return {"type": "FrozenMapping", "items": [[key, to_data(found)] for key, found in item.items()]}
         return {key: to_data(found) for key, found in item.items()}
     if isinstance(item, (tuple, list)):
         return [to_data(entry) for entry in item]

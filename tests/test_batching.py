@@ -268,6 +268,8 @@ def test_too_few_examples_for_the_workers_are_refused() -> None:
         ({"batch_size": None}, "give batch_size= or tokens=.*got none"),
         ({"tokens": 50}, "one of them only; got batch_size and tokens"),
         ({"buckets": Fitted((4,), (((4,), 2),))}, "got batch_size and the buckets' own batch sizes"),
+        ({"data": {"Input": np.ones((3, 4))}, "batch_size": None, "tokens": 50}, "no column is known.*give plan="),
+        ({"data": {"Input": np.ones((3, 4))}, "batch_size": None, "buckets": Tokens(50, Exact())}, "no column is"),
         ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
         ({"batch_size": 2.0}, "batch_size must be"),
         ({"batch_size": None, "tokens": 0}, "tokens must be a positive integer, got 0"),

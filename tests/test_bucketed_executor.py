@@ -184,9 +184,34 @@ def test_an_executor_takes_batches_of_its_bucket_alone(plan: mxt.Plan) -> None:
     executor = mxt.BucketedExecutor(plan, 2, Fixed([4, 8])).executor({"t": 3})
     with pytest.raises(mxt.BatchError, match=r'example 1 has 5 steps \(length "t"\), more than the 4 of the bucket'):
         executor.forward(batch_of(1, 5))
-    with pytest.raises(mxt.BatchError, match="it has 3 rows, more than the batch size of 2"):
+    with pytest.raises(mxt.BatchError, match="it has 3 rows, more than the batch size of 2 of the bucket t=4"):
         executor.forward(batch_of(1, 2, 3))
     executor.forward(batch_of(1, 4))
+
+
+def test_the_executor_for_a_batch_is_that_of_its_longest_example(plan: mxt.Plan) -> None:
+    bucketed = mxt.BucketedExecutor(plan, 2, Fixed([4, 8]))
+    batch = batch_of(3, 5)
+    assert bucketed.executor_for(batch) is bucketed.executor({"t": 5})
+    bucketed.executor_for(batch).forward(batch)
+    padded = {"Input": np.zeros((2, 8, 3)), "Target": np.zeros((2, 8, 5))}
+    assert bucketed.executor_for(padded, lengths={"t": [1, 4]}).lengths == {"t": 4}
+    for bad, text in [
+        (batch_of(9), "example 0: 9 steps"),
+        (batch_of(1, 2, 3), "3 rows"),
+        ({"Input": [[1.0]]}, "Target"),
+        (3, "a batch must map"),
+    ]:
+        with pytest.raises(mxt.BatchError, match=text):
+            bucketed.executor_for(bad)  # type: ignore[arg-type]  # a user's mistake
+
+
+def test_a_closed_one_gives_no_executors_and_no_report(plan: mxt.Plan) -> None:
+    bucketed = mxt.BucketedExecutor(plan, 2, Fixed([4, 8]))
+    bucketed.close()
+    for call in (bucketed.report, lambda: bucketed.executor({"t": 4}), lambda: bucketed.executor_for(batch_of(4))):
+        with pytest.raises(mxt.Error, match="closed"):
+            call()
 
 
 def test_a_report_prints_a_line_a_bucket(plan: mxt.Plan) -> None:

@@ -152,7 +152,16 @@ def test_a_policy_for_these_lengths_is_taken(policy: Policy, lengths: list[str])
         (lambda: Fixed([8, 16.0]), "positive integers"),  # type: ignore[list-item]  # a user's mistake
         (lambda: Fixed([8, 8]), "must increase, but 8 comes after 8"),
         (lambda: Fixed([16, 8]), "must increase, but 8 comes after 16"),
+        (
+            lambda: Fixed(np.array([[8]])),  # type: ignore[arg-type]  # a user's mistake
+            "positive integers",
+        ),
+        (
+            lambda: Fixed(np.array(8)),  # type: ignore[arg-type]  # a user's mistake
+            "positive integers",
+        ),
         (lambda: Fixed({}), "there are no buckets"),
+        (lambda: Fitted((4,), (((4,), 0),)), "Fitted: a batch size must be a positive integer, got 0"),
         (lambda: Fixed({"s": [8, 4], "t": [8]}), 'steps of "s" must increase, but 4 comes after 8'),
         (lambda: Fixed({"s": 8}), 'steps of "s" must be positive integers'),  # type: ignore[dict-item]  # as above
     ],
@@ -169,6 +178,7 @@ EVERY_KIND = [
     Geometric(1.5, first=3),
     Fixed([8, 16]),
     Fixed({"s": [4], "t": [8, 16]}),
+    Fixed({"type": [4], "t": [8, 16]}),
     Tokens(64, Multiple(8)),
     Tokens(64, Fixed({"s": [4], "t": [8, 16]})),
     fit([3, 4, 9], 2),
@@ -189,7 +199,8 @@ def test_a_policy_is_the_same_value_after_json(policy: Policy) -> None:
 
 def test_policies_are_equal_where_their_numbers_are() -> None:
     assert len({*EVERY_KIND, *EVERY_KIND}) == len(EVERY_KIND)
-    assert Fixed([8, 16]) == Fixed(np.array([8, 16]).tolist()) != Fixed([8, 17])
+    bounds: Any = np.array([8, 16])
+    assert Fixed([8, 16]) == Fixed(bounds) != Fixed([8, 17])
     assert Fixed({"s": [4], "t": [8]}) == Fixed({"t": [8], "s": [4]})
 
 

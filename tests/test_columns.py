@@ -67,7 +67,7 @@ def test_ragged_gives_each_example_as_a_view(lengths: list[int], begin: int, mor
     ragged = mxt.Ragged(values, offsets)
     assert len(ragged) == len(lengths)
     assert ragged.lengths.tolist() == lengths
-    rows = list(ragged)  # type: ignore[call-overload]  # by __getitem__ alone
+    rows = list(ragged)
     assert [len(row) for row in rows] == lengths
     for number, row in enumerate(rows):
         assert row.tolist() == values[offsets[number] : offsets[number + 1]].tolist()
@@ -76,6 +76,14 @@ def test_ragged_gives_each_example_as_a_view(lengths: list[int], begin: int, mor
     for beyond in (len(rows), -len(rows) - 1):
         with pytest.raises(IndexError):
             ragged[beyond]
+    some = ragged[begin : begin + more]
+    assert [row.tolist() for row in some] == [row.tolist() for row in rows[begin : begin + more]]
+    with pytest.raises(mxt.ArgumentError, match="leave out its step"):
+        ragged[::-1]
+
+
+def test_ragged_shows_how_much_it_holds() -> None:
+    assert repr(mxt.Ragged(np.zeros((5, 2)), [0, 2, 5])) == "Ragged(2 examples, values (5, 2) float64)"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -53,24 +54,26 @@ def translator() -> mxt.Plan:
     return mxt.compile_plan(net, losses={"Coded": 0.5})
 
 
-FORMS = ["lists", "lengths=", "a Batch", "NDArrays", "lengths= and lists", "longer arrays"]
+FORMS = ["lists", "lengths=", "a Batch", "NDArrays", "lengths= and lists", "longer arrays", "Ragged", "offsets"]
 
 
 def given(form: str, rows: Mapping[str, Rows]) -> tuple[Mapping[str, Any], dict[str, Any]]:
     """Return a batch in some form, and the arguments beside it."""
     lengths = {"t": [len(row) for row in rows["Input"]]}
     arrays = {port: padded(found, np.nan) for port, found in rows.items()}
-    if form == "lists":
-        return rows, {}
-    if form == "lengths= and lists":
-        return {"Input": rows["Input"], "Target": arrays["Target"]}, {"lengths": lengths}
-    if form == "a Batch":
-        return mxt.Batch(arrays, lengths), {}
-    if form == "NDArrays":
-        return {port: mx.nd.array(array) for port, array in arrays.items()}, {"lengths": lengths}
-    if form == "longer arrays":
-        return {port: padded(found, 1e300, more=9) for port, found in rows.items()}, {"lengths": lengths}
-    return arrays, {"lengths": {name: np.array(found) for name, found in lengths.items()}}
+    offsets = np.cumsum([1, *lengths["t"]])
+    around = {port: np.concatenate([found[0][:1], *found, found[0]]) for port, found in rows.items()}
+    forms: dict[str, tuple[Mapping[str, Any], dict[str, Any]]] = {
+        "lists": (rows, {}),
+        "lengths=": (arrays, {"lengths": {name: np.array(found) for name, found in lengths.items()}}),
+        "lengths= and lists": ({"Input": rows["Input"], "Target": arrays["Target"]}, {"lengths": lengths}),
+        "a Batch": (mxt.Batch(arrays, lengths), {}),
+        "NDArrays": ({port: mx.nd.array(array) for port, array in arrays.items()}, {"lengths": lengths}),
+        "longer arrays": ({port: padded(found, 1e300, more=9) for port, found in rows.items()}, {"lengths": lengths}),
+        "Ragged": ({port: mxt.Ragged(found, offsets) for port, found in around.items()}, {}),
+        "offsets": ({port: SimpleNamespace(values=found, offsets=offsets) for port, found in around.items()}, {}),
+    }
+    return forms[form]
 
 
 @pytest.mark.parametrize("form", FORMS[1:])
@@ -134,6 +137,39 @@ def test_lengths_that_do_not_fit_the_lists_are_named_and_nothing_has_changed(
     assert trainer.step == handle.step == 1
     assert handle.asnumpy().shape == (4,)
     assert_same(values_of(trainer.arrays), before)
+
+
+BAD_LISTS = [
+    ([[1.0, 2.0], None, [3.0]], r"example 1 must be \(steps,\), found None"),
+    ([[1.0, 2.0], "abc", [3.0]], r"example 1 must be \(steps,\), found 'abc'"),
+    ([[1.0, 2.0], [3.0], ["abc"]], "example 2 expected real numbers, found <U3"),
+    ([[1.0, 2.0], [3.0], []], "example 2 is an empty sequence"),
+    ([[1.0, 2.0], [[3.0]], [4.0]], r"example 1 must be \(steps,\), found \(1, 1\)"),
+    ([[1.0, 2.0], [[3.0], [4.0, 5.0]], [4.0]], "example 1 is ragged"),
+    ([], "has no rows"),
+    (mxt.Ragged([], [0]), "has no rows"),
+    (mxt.Ragged([1.0], [0, 1, 1]), "example 1 is an empty sequence"),
+    (mxt.Ragged([[1.0]], [0, 1]), r"example 0 must be \(steps,\), found \(1, 1\)"),
+    (mxt.Ragged(["a"], [0, 1]), "example 0 expected real numbers"),
+]
+
+
+@pytest.mark.parametrize(("rows", "text"), BAD_LISTS)
+def test_an_example_that_does_not_fit_is_named(rows: Any, text: str) -> None:
+    net = mxt.NetChain([mxt.Aggregate("mean")], inputs={"Input": mxt.Sequence("t", mxt.Scalar())})
+    executor = mxt.instantiate(mxt.compile_plan(net, losses={"Output": 0.0}), 4, {"t": 4})
+    with pytest.raises(mxt.BatchError, match=f'port "Input" .*{text}'):
+        executor.forward({"Input": rows})
+
+
+def test_an_index_is_named_by_its_example_and_step(text_plan: mxt.Plan) -> None:
+    rows = [[1, 2], [3, 4, 5], [6, 11, 7]]
+    trainer = mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=3)
+    for given in (rows, mxt.Ragged(np.concatenate(rows), [0, 2, 5, 8])):
+        with pytest.raises(mxt.BatchError, match="from 0 to 10, found 11 in example 2, step 1"):
+            trainer.update({"Input": given, "Target": [[1] * 2, [1] * 3, [1] * 3]})
+    with pytest.raises(mxt.BatchError, match="example 1 expected integers, found float64"):
+        trainer.update({"Input": [[1, 2], [3.0, 4.0]], "Target": [[1, 2], [3, 4]]})
 
 
 def test_lengths_of_no_rows_are_a_batch_without_rows(plan: mxt.Plan) -> None:

@@ -1,4 +1,4 @@
-"""How lengths become buckets: policies, and the buckets that fit some data best."""
+"""The policies, and the buckets that fit some data best; users have them as `mxtrainer.buckets`."""
 
 from .fitting import Fitted as Fitted
 from .fitting import fit as fit

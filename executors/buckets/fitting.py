@@ -22,7 +22,7 @@ from ..store import ParameterStore
 from .policies import Fixed, Steps
 
 UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
-ONLY_LENGTH = "t"  # what the one length is called where it has no name
+ONLY_LENGTH = "t"  # what the one length is called where nothing tells its name
 PROBE_ROWS = 256  # MXNet reports its plan in MB, so that few rows would be lost in rounding
 
 
@@ -46,7 +46,7 @@ class Fitted(Fixed):
     def __post_init__(self) -> None:
         """Check the steps; a file gives lists for tuples."""
         super().__post_init__()
-        sizes = tuple((tuple(steps), size) for steps, size in self.batch_sizes)
+        sizes = tuple((tuple(steps), positive_int(size, "Fitted: a batch size")) for steps, size in self.batch_sizes)
         object.__setattr__(self, "batch_sizes", sizes)
 
     def has_batch_sizes(self) -> bool:

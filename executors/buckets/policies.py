@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
+import numpy as np
+
 from ...arguments import is_integer, positive_int, real_number
 from ...errors import ArgumentError, nearest
 from ...mappings import FrozenMapping
@@ -204,7 +206,8 @@ class Fixed(Policy):
 
 
 def _increasing(steps: object, whose: str) -> tuple[int, ...]:
-    found = tuple(steps) if isinstance(steps, Sequence) and not isinstance(steps, (str, bytes)) else ()
+    listed = steps.tolist() if isinstance(steps, np.ndarray) else steps
+    found = tuple(listed) if isinstance(listed, Sequence) and not isinstance(listed, (str, bytes)) else ()
     if not found or not all(is_integer(step) and step > 0 for step in found):
         raise ArgumentError(f"Fixed: the steps{whose} must be positive integers, as in [8, 16, 32], got {steps!r}")
     for before, after in zip(found, found[1:]):

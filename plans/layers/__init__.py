@@ -1,6 +1,10 @@
 """The layers, one file a family."""
 
+from .base import Declared as Declared
+from .base import ItemLayer as ItemLayer
 from .base import Layer as Layer
+from .base import Node as Node
+from .base import Ports as Ports
 from .convolution import Convolution as Convolution
 from .convolution import Pooling as Pooling
 from .elementwise import Catenate as Catenate
