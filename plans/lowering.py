@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from ..arguments import positive_int
 from ..errors import ArgumentError, Error, nearest
 from ..mappings import FrozenMapping
 from .graph import Source
-from .layers.base import Node, Symbol, joined
+from .layers.base import Node, Symbol, as_vector
 from .plan import Plan
 from .types import Sequence
 
@@ -206,7 +207,8 @@ class _LoweringNode(Node):
         paths = tuple(self._node.arrays[name] for name in names)
         if any(_is_run(paths, pack) for pack in self._node.packs):
             return self._lowering.array(*paths)
-        return joined(*(self._lowering.array(path) for path in paths))
+        columns = math.gcd(*(self._lowering.plan.parameters[path].size for path in paths))
+        return as_vector(*(self._lowering.array(path) for path in paths), columns=columns)
 
     def row_mask(self) -> Symbol:
         return self._lowering.variable(ROW_MASK)

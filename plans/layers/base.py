@@ -307,10 +307,24 @@ def flatten(symbol: Symbol, item: Item) -> Symbol:
     return mx.sym.reshape(symbol, shape=(0, -1) if item.shape else (-1, 1))
 
 
-def joined(*symbols: Symbol) -> Symbol:
-    """Return the elements of all symbols as one vector; as rows, which MXNet joins three times faster than vectors."""
-    rows = (mx.sym.reshape(symbol, shape=(1, -1)) for symbol in symbols)
-    return mx.sym.reshape(mx.sym.concat(*rows, dim=1), shape=(-1,))
+def side_by_side(*matrices: tuple[Symbol, int]) -> Symbol:
+    """Return a matrix of the columns of several, each of which comes with its number of columns.
+
+    What comes is reshaped, be it a matrix already: MXNet joins two axes row by row, but other numbers of axes, and
+    views of larger arrays, element by element (a million elements took 0.4 ms against 5.3).
+    """
+    return mx.sym.concat(*(mx.sym.reshape(symbol, shape=(-1, columns)) for symbol, columns in matrices), dim=1)
+
+
+def as_vector(*symbols: Symbol, columns: int) -> Symbol:
+    """Return the elements of all symbols as one vector, joined as matrices of so many columns, which is fast.
+
+    Args:
+        symbols: The symbols.
+        columns: A number that divides the number of elements of each; the larger, the faster.
+    """
+    rows = (mx.sym.reshape(symbol, shape=(-1, columns)) for symbol in symbols)
+    return mx.sym.reshape(mx.sym.concat(*rows, dim=0), shape=(-1,))
 
 
 def axis_of(axis: int, item: Item, what: str) -> int:

@@ -23,6 +23,7 @@ from .base import (
     flat_size,
     real,
     set_fields,
+    side_by_side,
 )
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -354,7 +355,9 @@ class Catenate(JoiningLayer):
             raise MismatchError(f"{first!r} and {other!r} cannot be joined along axis {self.axis} of the item")
 
     def lower(self, node: Node) -> dict[str, Symbol]:
-        """Return one Concat."""
-        port = node.ports.input("1")
-        axis = axis_of(self.axis, item_of(port), "axis")
-        return {"Output": mx.sym.concat(*node.inputs.values(), dim=axis + (2 if isinstance(port, Sequence) else 1))}
+        """Return one Concat of matrices, whose rows are everything before the axis."""
+        output = node.ports.output()
+        axis, shape = axis_of(self.axis, item_of(output), "axis"), item_of(output).shape
+        rows = [(symbol, math.prod(node.ports.input_item(port).shape[axis:])) for port, symbol in node.inputs.items()]
+        steps = (node.steps(output),) if isinstance(output, Sequence) else ()
+        return {"Output": mx.sym.reshape(side_by_side(*rows), shape=(-1, *steps, *shape))}
