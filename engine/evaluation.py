@@ -155,7 +155,7 @@ class Evaluator:
         begin = 0
         while begin < checked.rows:
             piece, bound = self._next(checked, begin, heads)
-            bound.forward(piece)
+            bound.forward(bound.load(piece))
             self._collect(bound)
             yield _Pass(piece.rows, piece.lengths, {name: a.asnumpy() for name, a in bound.raw_outputs().items()})
             begin += piece.rows

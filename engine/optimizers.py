@@ -17,6 +17,10 @@ class Optimizer(Protocol):
     """What a trainer asks of an optimizer.
 
     `start` makes its state for a flat array of parameters; `apply` queues one update of it. Neither waits.
+
+    An optimizer that can leave everything as it is on the device's own decision has a method ``apply_scaled`` too,
+    which is `apply` with one argument more, ``scale (1,)``: gradients are multiplied by it, and where it is NaN neither
+    parameters nor state change a bit. For others the trainer applies the update to a copy, and takes that over or not.
     """
 
     @property
@@ -72,19 +76,23 @@ class Adam(Value):
 
     def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
         """Queue one adam_update; the correction of the square is moved into rate and epsilon, which is the same."""
-        mean, square = state
-        root = math.sqrt(1.0 - self.beta2**update)
-        mx.nd.adam_update(
-            parameters,
-            gradients,
-            mean,
-            square,
-            out=parameters,
-            lr=real_number(self.learning_rate * root / (1.0 - self.beta1**update), "Adam: learning_rate"),
-            beta1=self.beta1,
-            beta2=self.beta2,
-            epsilon=self.epsilon * root,
+        mx.nd.adam_update(parameters, gradients, *state, out=parameters, **self._numbers(update))
+
+    def apply_scaled(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...], scale: Any) -> None:
+        """Queue one _mp_adamw_update without weight decay, which is Adam, and nothing where the scale is NaN."""
+        operator_of = mx.nd._internal._mp_adamw_update  # noqa: SLF001 - it has no public name for one array
+        operator_of(
+            parameters, gradients, *state, parameters, scale, out=parameters, eta=1.0, wd=0.0, **self._numbers(update)
         )
+
+    def _numbers(self, update: int) -> dict[str, float]:
+        root = math.sqrt(1.0 - self.beta2**update)
+        return {
+            "lr": real_number(self.learning_rate * root / (1.0 - self.beta1**update), "Adam: learning_rate"),
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "epsilon": self.epsilon * root,
+        }
 
 
 @register

@@ -1,36 +1,174 @@
-"""What a trainer counts."""
+"""What a trainer counts, and the times that it takes."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..executors.bound import Bucket
+from ..executors.inputs import CheckedBatch
 from ..mappings import FrozenMapping
 
 
 @dataclass(frozen=True)
+class StepStats:
+    """One step.
+
+    Attributes:
+        step: Its number.
+        examples: Its rows.
+        true_steps: The true steps of its examples, over all lengths; its rows where there are none.
+        padded_steps: The same with padding and missing rows.
+        unfinished: How many steps before it were unfinished when it was queued.
+        seconds_blocked: How long `update` waited for a free place before it was queued.
+        seconds_staging: How long its arrays took to check and copy.
+        seconds_queueing: How long its operators took to queue.
+    """
+
+    step: int
+    examples: int
+    true_steps: int
+    padded_steps: int
+    unfinished: int
+    seconds_blocked: float
+    seconds_staging: float
+    seconds_queueing: float
+
+
+@dataclass(frozen=True)
 class Stats:
-    """What has gone through a trainer.
+    """What has gone through a trainer, since it was made.
 
     Attributes:
         steps: The number of queued steps.
         examples: The number of their rows.
+        true_steps: The true steps of all examples, over all lengths; rows where there are none.
+        padding: The share of steps that were padding or missing rows, from 0 to 1.
+        unfinished: How many steps are unfinished, as far as the host has seen.
+        seconds: From the first `update` to now.
+        seconds_blocked: How long the host has waited for the device, in `update` and for losses and arrays.
+        seconds_staging: How long it has checked and copied batches.
+        seconds_queueing: How long it has queued operators.
+        seconds_busy: How long the device had steps to do; at most, as the host sees a step's end only when it looks.
+        starved: How many updates found the device with nothing to do.
+        skipped: The steps that moved nothing, as their numbers were not finite; the last 1,024 of them.
         nan_inputs: How many NaN each input port has brought, for ports that brought any; those in NDArrays are not
             counted, as that would wait for the device.
+        last: The last step, None before the first.
     """
 
     steps: int = 0
     examples: int = 0
+    true_steps: int = 0
+    padding: float = 0.0
+    unfinished: int = 0
+    seconds: float = 0.0
+    seconds_blocked: float = 0.0
+    seconds_staging: float = 0.0
+    seconds_queueing: float = 0.0
+    seconds_busy: float = 0.0
+    starved: int = 0
+    skipped: tuple[int, ...] = ()
     nan_inputs: Mapping[str, int] = FrozenMapping()
+    last: StepStats | None = None
 
-    def counting(self, rows: int, nans: Mapping[str, int]) -> Stats:
-        """Return the stats with one more step."""
-        if nans:
-            total = {port: self.nan_inputs.get(port, 0) + nans.get(port, 0) for port in {**self.nan_inputs, **nans}}
-            return Stats(self.steps + 1, self.examples + rows, FrozenMapping(total))
-        return Stats(self.steps + 1, self.examples + rows, self.nan_inputs)
+    @property
+    def examples_per_second(self) -> float:
+        """Examples a second of all the time since the first update."""
+        return self.examples / self.seconds if self.seconds else 0.0
+
+    @property
+    def true_steps_per_second(self) -> float:
+        """True steps, or tokens, a second of all the time since the first update."""
+        return self.true_steps / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
-        """Show in one line."""
-        nans = ", ".join(f"{count} NaN in {port}" for port, count in self.nan_inputs.items())
-        return f"{self.steps} steps, {self.examples} examples" + (f", {nans}" if nans else "")
+        """Show in one line, and say who waits for whom."""
+        if not self.steps:
+            return "no steps yet"
+        blocked, starved = self.seconds_blocked / self.seconds, self.starved / self.steps
+        if blocked > starved and blocked > LITTLE:
+            waits = f"the host waits for the device, {blocked:.0%} of the time"
+        elif starved > LITTLE:
+            waits = f"the device waits for the host, at {starved:.0%} of the steps"
+        else:
+            waits = "neither waits for the other"
+        more = [f", {len(self.skipped)} skipped"] if self.skipped else []
+        more += [f", {count} NaN in {port}" for port, count in self.nan_inputs.items()]
+        return (
+            f"{self.steps} steps, {self.examples} examples, {self.examples_per_second:,.0f} a second, "
+            f"padding {self.padding:.1%}; {waits}{''.join(more)}"
+        )
+
+
+LITTLE = 0.1  # shares below this are not worth telling
+KEPT = 1024  # steps that are remembered
+
+
+class Recorder:
+    """Counts for one trainer; `stats` makes the record."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.blocked = self.staging = self.queueing = self.busy = 0.0
+        self.starved = 0
+        self.skipped: list[int] = []
+        self._steps = self._examples = self._true = self._padded = 0
+        self._nans: dict[str, int] = {}
+        self._begin: float | None = None
+        self._last: StepStats | None = None
+        self._busy_until = 0.0
+
+    def begin(self) -> None:
+        """Note that an update comes in."""
+        if self._begin is None:
+            self._begin = time.perf_counter()
+
+    def queued(
+        self, step: int, batch: CheckedBatch, bucket: Bucket, unfinished: int, times: tuple[float, float, float]
+    ) -> None:
+        """Count a step, given how long it was blocked, staged, and queued."""
+        sequences = [(int(batch.lengths[name].sum()), count) for name, count in bucket.lengths if name in batch.lengths]
+        true = sum(steps for steps, _ in sequences) if sequences else batch.rows
+        padded = bucket.batch_size * (sum(count for _, count in sequences) if sequences else 1)
+        self._steps += 1
+        self._examples += batch.rows
+        self._true += true
+        self._padded += padded
+        self.starved += unfinished == 0
+        blocked, staging, queueing = times
+        self.blocked += blocked
+        self.staging += staging
+        self.queueing += queueing
+        for port, count in batch.nans.items():
+            self._nans[port] = self._nans.get(port, 0) + count
+        self._last = StepStats(step, batch.rows, true, padded, unfinished, blocked, staging, queueing)
+
+    def finished(self, queued: float, now: float) -> None:
+        """Note that a step's end has been seen, given when it was queued."""
+        self.busy += max(0.0, now - max(queued, self._busy_until))
+        self._busy_until = now
+
+    def skip(self, step: int) -> None:
+        """Note a step that moved nothing."""
+        self.skipped = [*self.skipped[1 - KEPT :], step]
+
+    def stats(self, unfinished: int) -> Stats:
+        """Return the record."""
+        return Stats(
+            steps=self._steps,
+            examples=self._examples,
+            true_steps=self._true,
+            padding=1.0 - self._true / self._padded if self._padded else 0.0,
+            unfinished=unfinished,
+            seconds=0.0 if self._begin is None else time.perf_counter() - self._begin,
+            seconds_blocked=self.blocked,
+            seconds_staging=self.staging,
+            seconds_queueing=self.queueing,
+            seconds_busy=self.busy,
+            starved=self.starved,
+            skipped=tuple(self.skipped),
+            nan_inputs=FrozenMapping(dict(self._nans)),
+            last=self._last,
+        )

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections import deque
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .._mxnet import mx
-from ..arguments import names, positive_int
+from ..arguments import is_integer, names, positive_int
 from ..errors import ArgumentError, Error, NetError, StepError
 from ..executors.bound import Bound, Shared
 from ..executors.bucketed import BYTES_KEPT, Buckets, check_batch_size, check_policy, one_bucket
 from ..executors.buckets import Policy
-from ..executors.executor import Executor, check_input_gradients
+from ..executors.executor import check_input_gradients
 from ..executors.handles import ArrayMapping, Clock, OutputHandle
-from ..executors.indices import IndexCheck, check_indices
-from ..executors.inputs import CheckedBatch, Limits, check_batch
+from ..executors.inputs import Limits, check_batch
 from ..executors.staging import InputBuffers
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
@@ -32,47 +27,16 @@ from ..plans.plan import Plan
 from ..resources import Resource
 from .evaluation import Evaluation, Evaluator
 from .interrupts import Uninterrupted
-from .losses import Losses, LossSums
+from .losses import Losses
+from .moves import Moves
 from .optimizers import Optimizer
+from .pipeline import Origin, Pipeline, Ready
 from .stats import Stats
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-
-@dataclass(frozen=True)
-class _Step:
-    """A step that has been queued: what must be read to know how it ended.
-
-    Attributes:
-        number: The step.
-        rows: Its true rows.
-        lengths: Its true lengths, ``(rows,)`` by length name.
-        losses: Copies of its losses, on the device.
-        indices: Counts of indices out of range, of ports that came as NDArrays.
-        done: A number that is written once the parameters have moved; to read it is to wait for that.
-        mark: The number; another one means that the step failed, even if someone else was told why.
-    """
-
-    number: int
-    rows: int
-    lengths: Mapping[str, NDArray[np.int64]]
-    losses: Mapping[str, Any]
-    indices: tuple[IndexCheck, ...]
-    done: Any
-    mark: float
-
-    def read(self) -> dict[str, NDArray[Any]]:
-        """Return the losses of all rows; waits.
-
-        Raises:
-            MXNetError: The step failed.
-            StepError: Indices were out of range.
-        """
-        check_indices(self.indices, "step", self.number)
-        if self.done.asscalar() != self.mark:
-            raise mx.MXNetError("its failure was told to another reader of its arrays")
-        return {port: array.asnumpy() for port, array in self.losses.items()}
+ON_NAN = ("raise", "skip", "ignore")
 
 
 class Trainer(Resource):
@@ -90,6 +54,12 @@ class Trainer(Resource):
         arrays: Start values, copied: a net with arrays, a mapping, or another trainer's arrays; may be a part.
         depth: How many steps may be unfinished: `update` waits only when there are as many. Each takes host memory
             of the size of the inputs.
+        guard: Whether each step is judged on the device before it moves anything: one that fails, and what is queued
+            behind it, moves nothing, and `recover` goes on from before it. Without, a step that fails leaves the
+            arrays as they happen to be.
+        on_nan: What becomes of a step whose losses or gradients are not finite: "raise", by default with a guard: it
+            moves nothing and is a `StepError`; "skip": it moves nothing and training goes on; "ignore", by default
+            without a guard: it moves.
         input_gradients: Input ports whose gradients are wanted, in `gradients`.
         bytes_kept: How many bytes the graphs of buckets may hold, about, before the least recently used are released;
             None: any.
@@ -122,6 +92,8 @@ class Trainer(Resource):
         seed: int | None = 0,
         arrays: object = None,
         depth: int = 2,
+        guard: bool = True,
+        on_nan: str | None = None,
         input_gradients: Sequence[str] = (),
         bytes_kept: int | None = BYTES_KEPT,
     ) -> None:
@@ -135,24 +107,21 @@ class Trainer(Resource):
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
         self._store = ParameterStore(plan, device, seed, arrays)
-        self._parameters = self._store.parameters.array
-        self._gradients = self._store.gradients.array
-        self._state = optimizer.start(self._parameters)
+        guarded, reaction = _guarding(guard, on_nan)
+        moves = Moves(optimizer, self._store.parameters.array, self._store.gradients.array)
         self._clock = Clock()
-        shared = Shared(self._store, self._clock, InputBuffers(self._store.context, self._depth), wanted)
+        buffers = InputBuffers(self._store.context, self._depth + 1, keeps=guarded)  # one more for what is staged
+        shared = Shared(self._store, self._clock, buffers, wanted)
         self._bucketed = Buckets(shared, policy, self._batch_size, True, kept)
         self._evaluator = Evaluator(self._store, policy, self._batch_size, self._clock, kept)
         self._limits = Limits.of(plan, self._batch_size, self._clock)
         self._last: Bound | None = None
-        self._first_parameter = self._parameters[:1]
-        self._marks = [mx.nd.full((1,), -1, ctx=self.device, dtype=plan.dtype) for _ in range(self._depth)]
-        self._pending: deque[_Step] = deque()
-        self._finished: tuple[int, LossSums] | None = None
-        self._failure: StepError | None = None
+        self._steps = Pipeline(self._bucketed, moves, self._clock, self._depth, guarded, reaction)
+        self._given = 0
         self._closed = False
+        self._process = os.getpid()
         self._lock = threading.RLock()
         self._net: tuple[int, NetGraph] | None = None
-        self._stats = Stats()
         known = policy.known(plan.lengths)
         if len(known) == 1 or not plan.lengths:
             self._bucketed.executor(known[0] if known else {}).bind()
@@ -201,7 +170,7 @@ class Trainer(Resource):
         """The number of the last queued step, 0 before the first."""
         return self._clock.now
 
-    def update(self, batch: Mapping[str, Any], *, lengths: Mapping[str, Any] | None = None) -> int:
+    def update(self, batch: Mapping[str, Any] | None = None, *, lengths: Mapping[str, Any] | None = None) -> int:
         """Queue one step: forward, backward, and the optimizer's move of all parameters.
 
         It waits for no computation, unless `depth` steps are unfinished, or lengths come for the first time and
@@ -211,6 +180,7 @@ class Trainer(Resource):
             batch: Arrays by input port, ``(rows, *item)`` or ``(rows, t, *item)``, with 1 to `batch_size` rows: numpy
                 arrays, anything that numpy takes, NDArrays, or handles of `outputs`; for sequences also a list of one
                 array ``(steps, *item)`` an example. Ports of `Plan.states` may be left out, and then start at zeros.
+                None: the batch that was staged.
             lengths: The true number of steps of each row, by length name, where sequences come as padded arrays.
 
         Returns:
@@ -218,69 +188,94 @@ class Trainer(Resource):
 
         Raises:
             BatchError: The batch does not fit; one line for each mismatch; nothing has changed.
+            ArgumentError: A batch was staged and another one is given, or neither.
             StaleHandleError: A handle in it belongs to an earlier step; nothing has changed.
             StepError: An earlier step failed.
         """
         with self._alone():
             self._check_alive()
-            checked = check_batch(batch, self._limits, lengths)
-            executor = self._bucketed.executor_for(checked)
-            bound = executor.bound_for(checked, training=True)
-            while len(self._pending) >= self._depth:
-                self._retire()
-            with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
-                return self._queue_or_fail(executor, bound, checked)
+            steps = self._steps
+            steps.recorder.begin()
+            if batch is None:
+                if steps.staged is None:
+                    raise ArgumentError("update() takes the batch that stage(batch) has loaded, and there is none")
+                if lengths is not None:
+                    raise ArgumentError("lengths= belong to a batch; give them to stage(batch, lengths=...)")
+                steps.make_room()
+                with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
+                    return self._queued(steps.queue_staged())
+            if steps.staged is not None:
+                raise ArgumentError("a batch is staged: call update() without one, which takes it")
+            ready = self._ready(batch, lengths)
+            steps.make_room()
+            with Uninterrupted():
+                return self._queued(steps.queue(ready))
 
-    def _queue_or_fail(self, executor: Executor, bound: Bound, batch: CheckedBatch) -> int:
-        before = self.step
-        try:
-            return self._queue(executor, bound, batch)
-        except BaseException as error:
-            number = self.step
-            if number == before:  # nothing of the training has moved
-                raise
-            self._failure = StepError(
-                f"step {number} was cut short while it was being queued, by {type(error).__name__}: the arrays may be "
-                f"half-changed",
-                number,
-                error,
-            )
-            raise
+    def stage(self, batch: Mapping[str, Any], *, lengths: Mapping[str, Any] | None = None) -> None:
+        """Load the batch of the next step, which `update()` then queues; waits for no computation.
 
-    def _queue(self, executor: Executor, bound: Bound, batch: CheckedBatch) -> int:
-        executor.queue(bound, batch)  # the clock moves: this is now the step
-        step = self._clock.now
-        bound.backward()
-        outputs = bound.raw_outputs()
-        losses = {port: outputs[port].copy() for port in self._plan.loss_ports}
-        self._optimizer.apply(step, self._parameters, self._gradients, self._state)
-        turn, place = divmod(step, self._depth)
-        done, mark = self._marks[place], float(turn % 2)
-        (mx.nd.ones_like if mark else mx.nd.zeros_like)(self._first_parameter, out=done)
-        self._pending.append(_Step(step, batch.rows, batch.lengths, losses, bound.index_checks, done, mark))
-        self._store.touch()
-        self._last = bound
-        self._stats = self._stats.counting(batch.rows, batch.nans)
+        So a loop can load a batch while the device works, before it waits for a loss. The caller's arrays are copied,
+        and free when it returns.
+
+        Args:
+            batch: As for `update`.
+            lengths: As for `update`.
+
+        Raises:
+            BatchError: The batch does not fit; nothing has changed.
+            ArgumentError: A batch is staged already.
+            StaleHandleError: A handle in it belongs to an earlier step; nothing has changed.
+            StepError: An earlier step failed.
+
+        Example:
+            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, compile_plan
+            >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=2, arrays={"linear.Weights": [[1.0]]})
+            >>> trainer.stage({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
+            >>> trainer.update()
+            1
+        """
+        with self._alone():
+            self._check_alive()
+            self._steps.recorder.begin()
+            if self._steps.staged is not None:
+                raise ArgumentError("a batch is staged already: call update(), which takes it")
+            ready = self._ready(batch, lengths)
+            with Uninterrupted():
+                self._steps.stage(ready)
+
+    def _ready(self, batch: Mapping[str, Any], lengths: Mapping[str, Any] | None) -> Ready:
+        """Return a batch that has been checked, with the graph for it."""
+        begin = time.perf_counter()
+        checked = check_batch(batch, self._limits, lengths)
+        executor = self._bucketed.executor_for(checked)
+        bound = executor.bound_for(checked, training=True)
+        fed = {port: value.step for port, value in batch.items() if isinstance(value, OutputHandle)}
+        return Ready(executor, bound, checked, Origin(fed, getattr(batch, "position", None)), begin)
+
+    def _queued(self, step: int) -> int:
+        self._last = self._bucketed.last
         return step
 
-    def _retire(self) -> None:
-        """Wait for the oldest unfinished step; an interrupted wait leaves it unfinished."""
-        step = self._pending[0]
-        try:
-            values = step.read()
-        except mx.MXNetError as error:
-            self._fail(StepError(f"step {step.number} failed on the device: {error}", step.number, error))
-        except StepError as error:
-            self._fail(error)
-        sums = LossSums(self._plan)
-        sums.add(values, step.rows, step.lengths)
-        self._finished = step.number, sums
-        self._pending.popleft()
+    def recover(self) -> None:
+        """Go back to before the step that failed, so that training can go on; does nothing where none has failed.
 
-    def _fail(self, error: StepError) -> NoReturn:
-        self._pending.clear()
-        self._failure = error
-        raise error from error.cause
+        Parameters, the optimizer's state and auxiliary arrays are as they were before that step, bit for bit; nothing
+        that was queued behind it has had an effect. Their numbers are given back: the next step has the number of the
+        one that failed. A batch that was staged stays so, unless an output of what failed was part of it.
+
+        The device's graphs are bound anew when they are next used.
+
+        Raises:
+            Error: The trainer was made with ``guard=False``.
+            StepError: An earlier step failed too.
+        """
+        with self._alone():
+            self._check_open()
+            staged = self._steps.recover()
+            self._last = None
+            if staged is not None:
+                self._steps.stage(self._ready(staged, None))
 
     def _collect(self) -> None:
         """Wait for all queued steps.
@@ -290,8 +285,7 @@ class Trainer(Resource):
         """
         with self._alone():
             self._check_alive()
-            while self._pending:
-                self._retire()
+            self._steps.collect()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -303,11 +297,19 @@ class Trainer(Resource):
         finally:
             self._lock.release()
 
-    def _check_alive(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise Error("this trainer is closed")
-        if self._failure is not None:
-            raise self._failure
+        if os.getpid() != self._process:
+            raise Error(
+                f"this trainer was made in process {self._process}, and MXNet does not work in its forked children: "
+                f"make the trainer in the child, or start processes by spawning"
+            )
+
+    def _check_alive(self) -> None:
+        self._check_open()
+        if self._steps.failure is not None:
+            raise self._steps.failure
 
     # Reading
 
@@ -326,10 +328,65 @@ class Trainer(Resource):
             StepError: A step failed.
         """
         self._collect()
-        if self._finished is None:
+        return self._loss(self.step, reduction)
+
+    def loss_at(self, step: int, reduction: str = "mean") -> Losses:
+        """Return the losses of a step; waits for it, and not for those behind it.
+
+        A loop that reads the loss of the step before the last one never stalls the device.
+
+        Args:
+            step: The number of a step, of the last 1,024.
+            reduction: As for `current_loss`.
+
+        Raises:
+            ArgumentError: There was no such step, it is too long ago, or the reduction is unknown.
+            StepError: A step up to this one failed.
+
+        Example:
+            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, compile_plan
+            >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=2, arrays={"linear.Weights": [[1.0]]})
+            >>> for _ in range(3):
+            ...     step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
+            >>> trainer.loss_at(1)
+            {'Loss': 2.5}
+        """
+        if not is_integer(step):
+            raise ArgumentError(f"step must be an integer, got {step!r}")
+        with self._alone():
+            self._check_alive()
+            self._steps.collect(upto=int(step))
+            return self._loss(int(step), reduction)
+
+    def losses(self, reduction: str = "mean") -> list[tuple[int, Losses]]:
+        """Return the steps that have finished since the last call, each with its losses; does not wait.
+
+        Of more than 1,024 steps the last ones are returned.
+
+        Args:
+            reduction: As for `current_loss`.
+
+        Raises:
+            ArgumentError: The reduction is unknown.
+            StepError: A step is known to have failed.
+        """
+        with self._alone():
+            self._check_alive()
+            self._steps.look()
+            new = [step for step in self._steps.losses if step > self._given]
+            found = [(step, self._loss(step, reduction)) for step in new]
+            self._given = max(new, default=self._given)
+            return found
+
+    def _loss(self, step: int, reduction: str) -> Losses:
+        losses = self._steps.losses
+        if not losses:
             raise Error("there is no loss yet: call update(batch) first")
-        step, sums = self._finished
-        return sums.losses(reduction, step)
+        if step not in losses:
+            known = f"{min(losses)} to {max(losses)}"
+            raise ArgumentError(f"there are losses of the steps {known}, and none of step {step}")
+        return losses[step].losses(reduction, step)
 
     @property
     def outputs(self) -> FrozenMapping[OutputHandle]:
@@ -415,9 +472,9 @@ class Trainer(Resource):
             return self._evaluator.run(batch, outputs, lengths)
 
     def stats(self) -> Stats:
-        """Return what has been counted so far; does not wait."""
+        """Return what has been counted so far, and who waits for whom; does not wait."""
         self._check_alive()
-        return self._stats
+        return self._steps.stats()
 
     # Ending
 
@@ -434,7 +491,7 @@ class Trainer(Resource):
         finally:
             self._closed = True
             self._last = self._net = None
-            self._state = ()
+            self._steps.close()
             self._bucketed.close()
             self._evaluator.clear()
 
@@ -471,6 +528,19 @@ def _check(plan: object, optimizer: object) -> None:
         raise NetError("the plan has no parameters, so there is nothing to train; instantiate() runs it")
     if not any(loss.weight for loss in plan.losses.values()):
         raise NetError(f"all outputs have weight 0 ({', '.join(plan.outputs)}), so there is nothing to train")
+
+
+def _guarding(guard: object, on_nan: object) -> tuple[bool, str]:
+    """Return whether steps are guarded, and what becomes of those that are not finite."""
+    if not isinstance(guard, bool):
+        raise ArgumentError(f"guard must be True or False, got {guard!r}")
+    if on_nan is None:
+        return guard, "raise" if guard else "ignore"
+    if not isinstance(on_nan, str) or on_nan not in ON_NAN:
+        raise ArgumentError(f"on_nan must be one of {', '.join(ON_NAN)}, got {on_nan!r}")
+    if not guard and on_nan != "ignore":
+        raise ArgumentError(f'on_nan="{on_nan}" needs the guard, which knows what is finite; leave out guard=False')
+    return guard, on_nan
 
 
 def _policy(plan: Plan, lengths: Mapping[str, int] | None, buckets: Policy | None) -> Policy:

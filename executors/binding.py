@@ -1,4 +1,4 @@
-"""The only caller of MXNet's bind."""
+"""The only callers of MXNet's bind."""
 
 from __future__ import annotations
 
@@ -53,3 +53,14 @@ def bind(
     except (mx.MXNetError, RuntimeError) as error:  # MXNet raises either
         reason = "there is not enough memory for it" if "allocate" in str(error) else "MXNet refuses the graph"
         raise Error(f"cannot instantiate the bucket {bucket}: {reason}\n{error}") from error
+
+
+def bind_plain(symbol: Any, arguments: Mapping[str, Any], context: Any) -> Any:
+    """Return MXNet's executor for a graph of a few operators that has no gradients and no weights.
+
+    Args:
+        symbol: The graph.
+        arguments: An NDArray for each argument.
+        context: The device.
+    """
+    return symbol.bind(context, [arguments[name] for name in symbol.list_arguments()], grad_req="null")

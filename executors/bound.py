@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .._mxnet import mx
 from ..arrays import ArraySpec
@@ -49,6 +49,30 @@ class Bucket(NamedTuple):
         return f"(batch_size={self.batch_size}{steps})"
 
 
+class Loaded(NamedTuple):
+    """A batch on its way to the input arrays of a graph.
+
+    Attributes:
+        batch: The batch.
+        index_checks: The checks of indices that came in NDArrays.
+        slot: The slot with its private copy.
+        staging: The arrays that it goes through.
+    """
+
+    batch: CheckedBatch
+    index_checks: tuple[IndexCheck, ...]
+    slot: int
+    staging: Staging
+
+    def kept(self, port: str) -> NDArray[Any]:
+        """Return what came for a port, as long as the slot has not been loaded again; waits for NDArrays.
+
+        Raises:
+            MXNetError: It was an output of a pass that failed.
+        """
+        return self.staging.kept(self.slot, self.batch, port)
+
+
 @dataclass
 class Shared:
     """What the graphs of one executor share.
@@ -80,6 +104,7 @@ class Bound:
         store: Parameters, gradients and auxiliary arrays.
         lengths: The number of steps by length name, padding included.
         ports: The input ports that it reads.
+        input_gradients: The gradients of inputs that were asked for, by port.
         raw: MXNet's executor.
         batch: The batch of the last pass.
         index_checks: The checks of indices of the last pass.
@@ -102,7 +127,7 @@ class Bound:
         self.ports = {name: spec for name, spec in plan.inputs.items() if name in read}
         wanted = self._wanted()
         self._staging = Staging(wanted, shared.buffers)
-        self._input_gradients = {
+        self.input_gradients = {
             port: shared.buffers.device(port, wanted[port], "gradient")
             for port in (shared.input_gradients if bucket.training else ())
             if port in wanted
@@ -111,8 +136,6 @@ class Bound:
         if self._lowered.masked:
             self._mask = mx.nd.ones((bucket.batch_size,), ctx=store.context, dtype=plan.dtype)
         self._masked_rows = bucket.batch_size
-        settled = tuple(head.source for head in self._lowered.heads if self._is_settled(head))
-        self._side_ports = set(self.ports) - plan.graph_of_nodes.inputs_of(settled) - set(self._example_weights())
         gradients = self._gradients()
         self._has_gradients = bool(gradients)
         self.raw: Any = bind(
@@ -141,13 +164,6 @@ class Bound:
             wanted[name] = Want(spec.shape(rows, self.lengths), spec.transfer_dtype, spec.length)
         return wanted
 
-    def _is_settled(self, head: Head) -> bool:
-        """Tell whether a trainer reads this head of a step before it reuses the step's memory."""
-        return head.gradient or (head.name in self.plan.losses and self.plan.losses[head.name].is_loss)
-
-    def _example_weights(self) -> list[str]:
-        return [head.example_weights for head in self._lowered.heads if head.example_weights is not None]
-
     def _arguments(self) -> dict[str, Any]:
         arguments = {name: self._staging.arrays[port] for name, port in self._lowered.inputs.items()}
         arguments.update({name: self._staging.arrays[name] for name in self._lowered.lengths})
@@ -162,42 +178,49 @@ class Bound:
         trained = {name: paths for name, paths in self._lowered.arrays.items() if paths[0] in self.plan.parameters}
         gradients = {name: self.store.gradient(*paths) for name, paths in trained.items()}
         for name, port in self._lowered.inputs.items():
-            if port in self._input_gradients:
-                gradients[name] = self._input_gradients[port]
+            if port in self.input_gradients:
+                gradients[name] = self.input_gradients[port]
         return gradients
 
     # One pass
 
-    def forward(self, batch: CheckedBatch) -> None:
-        """Queue the way of a checked batch to the device, and the forward pass.
+    def load(self, batch: CheckedBatch) -> Loaded:
+        """Copy a checked batch privately, and queue its way to the device.
 
-        The caller knows that the losses, and the gradients, of as many passes ago as there are slots are done. Ports
-        that these do not depend on are waited for here.
+        The caller knows that all outputs of as many passes ago as there are slots are done.
         """
-        self._staging.wait(self._side_ports)
-        self._staging.load(batch)
-        self.batch = batch
+        slot = self._staging.load(batch)
+        indices = [port for port in batch.device if port in self.ports and self.ports[port].count is not None]
+        return Loaded(batch, tuple(self._index_check(port, batch) for port in indices), slot, self._staging)
+
+    def forward(self, loaded: Loaded) -> None:
+        """Queue the forward pass of the batch that was loaded last."""
+        self.batch = loaded.batch
         self._went_back = False
-        self.index_checks = tuple(self._index_check(port) for port in batch.device if self._is_index(port))
-        self._set_rows(batch.rows)
+        self.index_checks = loaded.index_checks
+        self._set_rows(self.batch.rows)
         if self.bucket.training and self.plan.random_nodes:
             mx.random.seed(step_seed(self.store.seed, self.clock.now + 1), ctx=self.store.context)
-        self.clock.now += 1
+        self.clock.tick()
         self.raw.forward(is_train=True)
-        outputs = self.raw.outputs
-        for path, moved in zip(self._lowered.moved, outputs[len(self._lowered.heads) :]):
-            moved.copyto(self.store.argument(path))
+
+    @property
+    def moved(self) -> dict[str, Any]:
+        """The new values of the auxiliary arrays that the last pass moves, NDArrays by path."""
+        return dict(zip(self._lowered.moved, self.raw.outputs[len(self._lowered.heads) :]))
+
+    def move(self) -> None:
+        """Queue the move of the auxiliary arrays to their new values."""
+        for path, new in self.moved.items():
+            new.copyto(self.store.argument(path))
             self.store.touch()
 
     def wait_for_inputs(self) -> None:
         """Wait until the last batch is in the input arrays."""
         self._staging.wait(self.ports)
 
-    def _is_index(self, port: str) -> bool:
-        return port in self.ports and self.ports[port].count is not None
-
-    def _index_check(self, port: str) -> IndexCheck:
-        spec, batch = self.ports[port], self.batch
+    def _index_check(self, port: str, batch: CheckedBatch) -> IndexCheck:
+        spec = self.ports[port]
         true = self._staging.arrays.get(f"length:{spec.length}")
         return IndexCheck.of(spec, batch.device[port][: batch.rows], None if true is None else true[: batch.rows])
 
@@ -266,18 +289,17 @@ class Bound:
         found = {}
         for head, array in zip(self._lowered.heads, self.raw.outputs):
             length = self.plan.outputs[head.name].length if head.name in self.plan.outputs else None
-            true = self._staging.arrays.get(f"length:{length}")
             steps = () if length is None else (int(batch.lengths[length].max()),)
             shape = (batch.rows, *steps, *array.shape[1 + len(steps) :])
             found[head.name] = OutputHandle(
-                head.name, now, shape, lengths, length, array, true, self.clock, kind, collect
+                head.name, now, shape, lengths, length, array, self.clock, self.clock.ticket, kind, collect
             )
         return FrozenMapping(found, "output", "the plan")
 
     def input_gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
         """Return handles on the gradients of inputs of the last pass, ``(rows, *item)`` or ``(rows, t, *item)``."""
         found: dict[str, ArrayHandle] = {}
-        for port, array in self._input_gradients.items():
+        for port, array in self.input_gradients.items():
             longest = self.batch.longest
             shape = self.plan.inputs[port].shape(self.batch.rows, longest)
             found[port] = InputGradientHandle(ArraySpec(port, shape, self.plan.dtype, None), array, collect)
@@ -293,7 +315,7 @@ class Bound:
     @property
     def bytes_input_gradients(self) -> int:
         """The gradients of inputs."""
-        return sum(array.size * np.dtype(array.dtype).itemsize for array in self._input_gradients.values())
+        return sum(array.size * np.dtype(array.dtype).itemsize for array in self.input_gradients.values())
 
     @cached_property
     def bytes_planned(self) -> int:

@@ -14,7 +14,7 @@ from ..mappings import FrozenMapping
 from ..plans.plan import Plan
 from ..resources import Resource
 from ..tables import table
-from .bound import Bucket, Shared
+from .bound import Bound, Bucket, Shared
 from .buckets import Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .executor import Executor, check_input_gradients, share
@@ -192,6 +192,16 @@ class Buckets(Resource):
         buckets = [_report(grouped[lengths]) for lengths in sorted(grouped, key=lambda key: [n for _, n in key])]
         entries = self._cache.entries.values()
         return BucketedReport(tuple(buckets), self._cache.shared.buffers.bytes, _padding(list(entries)))
+
+    @property
+    def last(self) -> Bound | None:
+        """The graph of the last pass."""
+        return self._cache.last
+
+    def forget(self) -> None:
+        """Let go of all graphs and of the memory of inputs; what is known of each bucket stays."""
+        self._cache.release(self._cache.entries)
+        self._cache.shared.buffers.clear()
 
     def release(self, bucket: Mapping[str, int]) -> None:
         """Release what is bound for a bucket, and give its memory back; it is bound again when it comes again.

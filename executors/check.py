@@ -174,5 +174,5 @@ class _Probe:
 
     def _forward(self) -> None:
         self.shared.clock.now = 0  # so that random nodes draw the same numbers every time
-        self.bound.forward(self.batch)
+        self.bound.forward(self.bound.load(self.batch))
         self.bound.collect()

@@ -15,7 +15,7 @@ from ..mappings import FrozenMapping
 from ..plans.lowering import check_lengths
 from ..plans.plan import Plan
 from ..resources import Resource
-from .bound import Bound, Bucket, Shared
+from .bound import Bound, Bucket, Loaded, Shared
 from .cache import Cache
 from .handles import ArrayMapping, Clock, OutputHandle
 from .inputs import CheckedBatch, Limits, check_batch
@@ -194,7 +194,8 @@ class Executor(Resource):
         checked = self.check(check_batch(batch, self._limits, lengths))
         bound = self.bound_for(checked, self.training if training is None else training)
         bound.wait_for_inputs()
-        self.queue(bound, checked)
+        self.queue(bound, bound.load(checked))
+        bound.move()
 
     def check(self, batch: CheckedBatch) -> CheckedBatch:
         """Return a batch that fits the bucket.
@@ -221,9 +222,9 @@ class Executor(Resource):
         """Return the graph for a batch; binds it if it comes for the first time."""
         return self._bound(batch.pads(self.lengths), training)
 
-    def queue(self, bound: Bound, batch: CheckedBatch) -> None:
-        """Queue a forward pass of a checked batch through one of its graphs."""
-        bound.forward(batch)
+    def queue(self, bound: Bound, loaded: Loaded) -> None:
+        """Queue a forward pass through one of its graphs; the auxiliary arrays stay."""
+        bound.forward(loaded)
         self._cache.count(bound)
         self._pass = self._cache.shared.clock.now
 

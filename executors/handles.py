@@ -131,11 +131,27 @@ class ArrayMapping(FrozenMapping[ArrayHandle]):
 
 
 class Clock:
-    """Counts passes; a handle that is older than the clock is stale."""
+    """Counts passes.
+
+    Attributes:
+        now: The number of the last pass.
+        ticket: A number that moves with every pass, and never back: a handle of an older one is stale.
+    """
 
     def __init__(self) -> None:
         """Start before the first pass."""
         self.now = 0
+        self.ticket = 0
+
+    def tick(self) -> None:
+        """Count a pass."""
+        self.now += 1
+        self.ticket += 1
+
+    def turn_back(self, number: int) -> None:
+        """Take back the passes after a number."""
+        self.now = number
+        self.ticket += 1
 
 
 @dataclass(frozen=True)
@@ -156,8 +172,8 @@ class OutputHandle:
     lengths: Mapping[str, NDArray[np.int64]]
     length: str | None
     _array: Any
-    _true: Any
     _clock: Clock
+    _ticket: int
     _kind: str
     _collect: Callable[[], None]
 
@@ -181,9 +197,11 @@ class OutputHandle:
         Raises:
             StaleHandleError: It was.
         """
-        if self._clock.now != self.step:
+        if self._clock.ticket != self._ticket:
+            now = self._clock.now
+            fate = f"overwritten by {self._kind} {now}" if now > self.step else "taken back by recover()"
             raise StaleHandleError(
-                f'output "{self.port}" of {self._kind} {self.step} was overwritten by {self._kind} {self._clock.now}. '
+                f'output "{self.port}" of {self._kind} {self.step} was {fate}. '
                 f'Read it before the next {self._kind}, or keep a copy: outputs["{self.port}"].copy()'
             )
 
@@ -227,8 +245,10 @@ class OutputHandle:
         if self.length is not None:
             if self.shape[1] < array.shape[1]:
                 array = mx.nd.slice_axis(array, axis=1, begin=0, end=self.shape[1])
-            if self._true is not None:
-                return mx.nd.SequenceMask(array, self._true[:rows], use_sequence_length=True, axis=1)
+            lengths = self.lengths[self.length]
+            if int(lengths.min()) < self.shape[1]:
+                true = mx.nd.from_numpy(lengths.astype(self.dtype), zero_copy=True).as_in_context(array.context)
+                return mx.nd.SequenceMask(array, true, use_sequence_length=True, axis=1)
         return array.copy()
 
     def __getitem__(self, key: Any) -> Any:

@@ -152,7 +152,7 @@ class _Runs:
         store = ParameterStore(self.plan, arrays=self.arrays)
         bucket = Bucket(batch.rows, tuple(lengths.items()), padded=batch.pads(lengths), training=training)
         bound = Bound(bucket, Shared(store, Clock(), InputBuffers(store.context, 1), self.real))
-        bound.forward(batch)
+        bound.forward(bound.load(batch))
         found = {name: handle.asnumpy() for name, handle in bound.handles("pass", bound.collect).items()}
         if training:
             bound.backward(self._heads(batch))

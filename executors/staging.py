@@ -46,12 +46,14 @@ class InputBuffers:
     Args:
         context: The device.
         slots: How many batches can be on their way.
+        keeps: Whether what comes as NDArrays is kept in slots too, for `Staging.kept`.
     """
 
-    def __init__(self, context: Any, slots: int) -> None:
+    def __init__(self, context: Any, slots: int, keeps: bool = False) -> None:
         """Allocate nothing yet."""
         self.context = context
         self.slots = slots
+        self.keeps = keeps
         self.turn = 0
         self.zeroed: dict[str, tuple[int, ...]] = {}
         self._device: dict[tuple[str, str], Any] = {}
@@ -76,7 +78,7 @@ class InputBuffers:
         slots = self._host.get(name)
         if slots is None or slots[0][0].size < want.size:
             size = want.size if slots is None else max(want.size, int(slots[0][0].size * GROWTH))
-            slots = [_slot(size, want.dtype) for _ in range(self.slots)]
+            slots = [host_slot(size, want.dtype) for _ in range(self.slots)]
             self._host[name] = slots
         return [
             (host[: want.size].reshape(want.shape), staged[: want.size].reshape(want.shape)) for host, staged in slots
@@ -86,6 +88,7 @@ class InputBuffers:
         """Let go of all memory; views that graphs have keep theirs alive."""
         self._device.clear()
         self._host.clear()
+        self.zeroed.clear()
 
     @property
     def bytes(self) -> int:
@@ -118,8 +121,8 @@ class Staging:
         self.arrays = {name: buffers.device(name, want) for name, want in wanted.items()}
         self._slots = {name: buffers.host(name, want) for name, want in wanted.items()}
 
-    def load(self, batch: CheckedBatch) -> None:
-        """Copy a batch privately and queue its way to the device; does not wait."""
+    def load(self, batch: CheckedBatch) -> int:
+        """Copy a batch privately and queue its way to the device; return the slot. Does not wait."""
         turn = self._buffers.turn
         self._buffers.turn = (turn + 1) % self._buffers.slots
         for name, lengths in batch.lengths.items():
@@ -131,10 +134,28 @@ class Staging:
         for name, array in batch.device.items():
             if name in self._wanted:
                 self._load_device(name, array, batch)
+                if self._buffers.keeps:
+                    self.arrays[name].copyto(self._kept(name, turn))
         for name in batch.left_out:
             if name in self._wanted and self._buffers.zeroed.get(name) != self._wanted[name].shape:
                 self.arrays[name][:] = 0
                 self._buffers.zeroed[name] = self._wanted[name].shape
+        return turn
+
+    def _kept(self, name: str, turn: int) -> Any:
+        return self._buffers.device(name, self._wanted[name], f"kept {turn}")
+
+    def kept(self, turn: int, batch: CheckedBatch, name: str) -> NDArray[Any]:
+        """Return what came for a port, from a slot that has not been loaded again since; waits for NDArrays.
+
+        Raises:
+            MXNetError: It was an output of a pass that failed.
+        """
+        array = self._slots[name][turn][0] if name in batch.host else self._kept(name, turn).asnumpy()
+        length = self._wanted[name].length
+        steps = () if length is None else (slice(int(batch.lengths[length].max())),)
+        kept: NDArray[Any] = array[(slice(batch.rows), *steps)].copy()
+        return kept
 
     def _lengths(self, name: str, batch: CheckedBatch) -> NDArray[np.int64] | None:
         length = self._wanted[name].length
@@ -201,7 +222,7 @@ def _copy_padded(host: NDArray[Any], value: NDArray[Any], lengths: NDArray[np.in
         host[np.arange(host.shape[1]) >= lengths[:, None]] = 0
 
 
-def _slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
+def host_slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
     """Return aligned host memory, and an NDArray over the same memory."""
     itemsize = np.dtype(dtype).itemsize
     raw = np.zeros(size * itemsize + CACHE_LINE, np.uint8)

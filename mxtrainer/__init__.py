@@ -7,6 +7,7 @@ from .engine.evaluation import Evaluation as Evaluation
 from .engine.losses import Losses as Losses
 from .engine.optimizers import SGD as SGD
 from .engine.optimizers import Adam as Adam
+from .engine.prefetch import prefetch as prefetch
 from .engine.stats import Stats as Stats
 from .engine.trainer import Trainer as Trainer
 from .errors import ArgumentError as ArgumentError
@@ -128,4 +129,5 @@ __all__ = [
     "errors",
     "initializers",
     "instantiate",
+    "prefetch",
 ]

@@ -15,7 +15,7 @@ Error
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -44,21 +44,42 @@ class UnknownNameError(Error, KeyError):
 
 
 class StepError(Error):
-    """A step failed on the device after `update` had returned.
+    """A step failed on the device after `update` had returned, or gave numbers that are not finite.
 
     Attributes:
         step: The number of the step that failed.
-        cause: The exception of MXNet, or None.
+        cause: The exception of MXNet, or of a callback of yours; None where numbers are wrong.
+        batch: The batch of that step, a private copy of it; None where it is not known.
+        bucket: Its number of steps by length name, padding included.
+        node: The layer that failed, or that first gave numbers that are not finite; None where it is none of them.
+        port: The port of that layer, or the input port whose numbers are wrong; None where it is not known.
+        dropped: What was queued behind it and had no effect: pairs of step and batch.
     """
 
-    def __init__(self, message: str, step: int, cause: BaseException | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        step: int,
+        cause: BaseException | None = None,
+        *,
+        batch: Mapping[str, Any] | None = None,
+        bucket: Mapping[str, int] | None = None,
+        node: str | None = None,
+        port: str | None = None,
+        dropped: tuple[tuple[int, Mapping[str, Any]], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.step = step
         self.cause = cause
+        self.batch = batch
+        self.bucket = bucket
+        self.node = node
+        self.port = port
+        self.dropped = dropped
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with the step and the cause."""
-        return type(self), (*self.args, self.step, self.cause)
+        """Pickle with all of it."""
+        return type(self), (*self.args, self.step, self.cause), self.__dict__
 
 
 class StaleHandleError(Error):

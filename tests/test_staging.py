@@ -9,11 +9,8 @@ from extra_layers import Gate
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
-from mxtrainer.executors.bound import Bound, Bucket, Shared
-from mxtrainer.executors.handles import Clock
-from mxtrainer.executors.inputs import CheckedBatch, Limits, check_batch
+from mxtrainer.executors.inputs import CheckedBatch
 from mxtrainer.executors.staging import InputBuffers, Staging, Want
-from mxtrainer.executors.store import ParameterStore
 
 
 def _batch(number: float) -> CheckedBatch:
@@ -29,24 +26,6 @@ def test_an_executor_overwrites_a_slot_only_when_its_copy_is_done(gate: threadin
         executor.forward({"Input": [float(number)]})
         seen.append(executor.outputs["Output"].copy())
     assert [float(copy.asnumpy()[0]) for copy in seen] == [0, 1, 2, 3, 4, 5]
-
-
-def test_an_executor_waits_for_ports_that_no_loss_depends_on(gate: threading.Event) -> None:
-    net = mxt.NetGraph(
-        {"linear": mxt.Linear(), "loss": mxt.MeanSquaredLoss(), "gate": Gate()},
-        [("Input", "linear", "loss", "Loss"), ("Side", "gate", "SideOut")],
-        inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar(), "Side": mxt.Scalar()},
-    )
-    plan = mxt.compile_plan(net, losses={"SideOut": 0.0})
-    store = ParameterStore(plan)
-    bound = Bound(Bucket(1, ()), Shared(store, Clock(), InputBuffers(store.context, 1)))
-    limits = Limits.of(plan, 1)
-    threading.Timer(0.2, gate.set).start()
-    seen = []
-    for number in range(6):  # as a trainer does that has waited for the losses alone
-        bound.forward(check_batch({"Input": [1.0], "Target": [1.0], "Side": [float(number)]}, limits))
-        seen.append(bound.raw_outputs()["SideOut"].copy())
-    assert [float(copy.asnumpy()[0]) for copy in seen] == list(range(6))
 
 
 def test_missing_rows_are_copies_of_the_last_one() -> None:

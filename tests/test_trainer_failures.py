@@ -135,13 +135,13 @@ def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.P
 def test_an_interrupted_wait_loses_no_step(linear_plan: mxt.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     trainer.update(linear_batch())
-    read = mx.nd.NDArray.asscalar
+    read = mx.nd.NDArray.asnumpy
 
     def interrupted(self: Any) -> None:
         read(self)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mx.nd.NDArray, "asscalar", interrupted)
+    monkeypatch.setattr(mx.nd.NDArray, "asnumpy", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.current_loss()
     monkeypatch.undo()
@@ -252,4 +252,4 @@ def test_a_trainer_shows_what_it_is(linear_plan: mxt.Plan) -> None:
     trainer.update(linear_batch())
     text = repr(trainer)
     assert all(part in text for part in ("SGD(0.1)", "batch_size=4", "cpu(0)", "step=1", linear_plan.content_hash[:12]))
-    assert str(trainer.stats()) == "1 steps, 4 examples"
+    assert str(trainer.stats()).startswith("1 steps, 4 examples, ")

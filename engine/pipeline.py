@@ -1,0 +1,371 @@
+"""The steps in flight: queued, waited for in order, and taken back where one failed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from .._mxnet import mx
+from ..errors import Error, StepError
+from ..executors.batch import Batch
+from ..executors.bound import Bound, Bucket, Loaded
+from ..executors.bucketed import Buckets
+from ..executors.executor import Executor
+from ..executors.guard import Chain, Guard
+from ..executors.handles import Clock
+from ..executors.indices import check_indices
+from ..executors.inputs import CheckedBatch, Limits, check_batch
+from ..executors.replay import Culprit, replay
+from .interrupts import Wait
+from .losses import LossSums
+from .moves import Moves
+from .stats import KEPT, Recorder, Stats
+
+
+class Origin(NamedTuple):
+    """Where a batch comes from.
+
+    Attributes:
+        fed: The ports that came as outputs of an earlier step, with its number.
+        position: The position that came with it.
+    """
+
+    fed: Mapping[str, int]
+    position: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A batch that has been checked, and the graph for it.
+
+    Attributes:
+        executor: The executor of its bucket.
+        bound: Its graph.
+        batch: The batch.
+        origin: Where it comes from.
+        begin: When its check began, of `time.perf_counter`.
+    """
+
+    executor: Executor
+    bound: Bound
+    batch: CheckedBatch
+    origin: Origin
+    begin: float
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A batch that is on its way to the device, to be a step.
+
+    Attributes:
+        ready: What it is.
+        loaded: Where its private copy is.
+        seconds_staging: How long it took to check and copy.
+    """
+
+    ready: Ready
+    loaded: Loaded
+    seconds_staging: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that has been queued; it does not hold its graph, which may be released before it has finished.
+
+    Attributes:
+        number: Its number.
+        loaded: Its batch; host arrays are the caller's, who may have changed them, and its slot has private copies.
+        origin: Where the batch comes from.
+        bucket: The bucket of its graph.
+        guard: The guard of its graph.
+        slot: Where the guard puts its result.
+        queued: When it was queued, of `time.perf_counter`.
+    """
+
+    number: int
+    loaded: Loaded
+    origin: Origin
+    bucket: Bucket
+    guard: Guard
+    slot: int
+    queued: float
+
+    def has_finished(self) -> bool:
+        """Tell whether its end can be seen; does not wait. One that failed has no such end."""
+        return self.guard.has_finished(self.slot, self.number)
+
+
+class Pipeline:
+    """The steps in flight of one trainer.
+
+    Args:
+        buckets: The executors.
+        moves: The optimizer's moves.
+        clock: Counts the steps.
+        depth: How many steps may be unfinished.
+        guarded: Whether steps that fail, or whose numbers are not finite, move nothing.
+        on_nan: What a guarded step comes to whose numbers are not finite; see `Guard`.
+
+    Attributes:
+        pending: The unfinished steps, the oldest first.
+        losses: The losses of finished steps by number, the last 1,024 of them.
+        failure: The step that failed, until `recover`.
+        recorder: What is counted.
+        staged: The batch of the next step, where it has been loaded.
+    """
+
+    def __init__(self, buckets: Buckets, moves: Moves, clock: Clock, depth: int, guarded: bool, on_nan: str) -> None:
+        """Start with no steps."""
+        self._buckets = buckets
+        self._store = buckets.store
+        self._moves = moves
+        self._clock = clock
+        self._depth = depth
+        self._guarded = guarded
+        self._on_nan = on_nan
+        self._chain = Chain(self._store.context, self._store.plan.dtype)
+        self._guards: weakref.WeakKeyDictionary[Bound, Guard] = weakref.WeakKeyDictionary()
+        self._wait = Wait()
+        self.pending: deque[Step] = deque()
+        self.losses: dict[int, LossSums] = {}
+        self.failure: StepError | None = None
+        self.recorder = Recorder()
+        self.staged: Staged | None = None
+        self._staged_batch: Batch | None = None
+        self._blocked = 0.0
+
+    # Queueing
+
+    def make_room(self) -> None:
+        """Wait until fewer than `depth` steps are unfinished.
+
+        Raises:
+            StepError: A step failed.
+        """
+        begin = time.perf_counter()
+        while len(self.pending) >= self._depth:
+            self._retire()
+        self._blocked = time.perf_counter() - begin
+
+    def stage(self, ready: Ready) -> None:
+        """Load the batch of the next step; does not wait."""
+        self.staged = self._load(ready, 0.0)
+
+    def _load(self, ready: Ready, blocked: float) -> Staged:
+        loaded = ready.bound.load(ready.batch)
+        return Staged(ready, loaded, time.perf_counter() - ready.begin - blocked)
+
+    def queue_staged(self) -> int:
+        """Queue the step of the batch that is staged; return its number. Does not wait."""
+        staged, self.staged = self.staged, None
+        assert staged is not None  # the trainer has looked
+        return self._queue_or_fail(staged)
+
+    def queue(self, ready: Ready) -> int:
+        """Load a batch and queue its step; return its number. Does not wait."""
+        return self._queue_or_fail(self._load(ready, self._blocked))
+
+    def _queue_or_fail(self, staged: Staged) -> int:
+        before = self._clock.now
+        try:
+            return self._queue(staged)
+        except BaseException as error:
+            if self._clock.now != before:  # else nothing of the training has moved
+                self._cut_short(staged, before + 1, error)
+            raise
+
+    def _queue(self, staged: Staged) -> int:
+        begin = time.perf_counter()
+        number, bound, loaded = self._clock.now + 1, staged.ready.bound, staged.loaded
+        guard = self._guard(bound)
+        self._chain.expect(number, [check.count for check in loaded.index_checks])
+        staged.ready.executor.queue(bound, loaded)  # the clock moves: this is now the step
+        bound.backward()
+        guard.judge()
+        self._moves.queue(number, guard if self._guarded else None)
+        slot = number % self._depth
+        guard.finish(slot)
+        self._store.touch()
+        now = time.perf_counter()
+        times = self._blocked, staged.seconds_staging, now - begin
+        self.recorder.queued(number, loaded.batch, bound.bucket, self.unfinished(), times)
+        self.pending.append(Step(number, loaded, staged.ready.origin, bound.bucket, guard, slot, now))
+        return number
+
+    def _guard(self, bound: Bound) -> Guard:
+        guard = self._guards.get(bound)
+        if guard is None:
+            guard = Guard(bound, self._chain, self._on_nan if self._guarded else None, self._depth)
+            self._guards[bound] = guard
+        return guard
+
+    # Waiting
+
+    def collect(self, upto: int | None = None) -> None:
+        """Wait for all steps, or for those up to a number.
+
+        Raises:
+            StepError: One failed.
+        """
+        begin = time.perf_counter()
+        while self.pending and (upto is None or self.pending[0].number <= upto):
+            self._retire()
+        self.recorder.blocked += time.perf_counter() - begin
+
+    def look(self) -> None:
+        """Take in the steps that have finished; does not wait for others.
+
+        Raises:
+            StepError: One failed.
+        """
+        while self.pending and self.pending[0].has_finished():
+            self._retire()
+
+    def unfinished(self) -> int:
+        """Count the steps whose end cannot be seen yet; does not wait."""
+        return sum(not step.has_finished() for step in self.pending)
+
+    def _retire(self) -> None:
+        """Wait for the oldest unfinished step; an interrupted wait leaves it unfinished."""
+        step = self.pending[0]
+        try:
+            self._wait(step.guard.result(step.slot))
+            verdict = step.guard.verdict(step.slot, step.number)
+        except mx.MXNetError as error:
+            self._fail(step, "failed on the device", error)
+        if verdict.wrong:
+            self._fail_by_index(step)
+        if not verdict.passed:
+            if verdict.finite:  # MXNet has told someone else
+                self._fail(step, "failed on the device, as another reader of its arrays was told", None)
+            self._fail(step, "gave losses or gradients that are not finite", None)
+        if self._guarded and self._on_nan == "skip" and not verdict.finite:
+            self.recorder.skip(step.number)
+        sums = LossSums(self._store.plan)
+        sums.add(verdict.losses, step.loaded.batch.rows, step.loaded.batch.lengths)
+        self.losses[step.number] = sums
+        self.losses.pop(step.number - KEPT, None)
+        self.pending.popleft()
+        self.recorder.finished(step.queued, time.perf_counter())
+
+    # Failures
+
+    def _fail(self, step: Step, what: str, cause: BaseException | None) -> NoReturn:
+        batch, dropped = self._take_back(step)
+        culprit = self._culprit(step, batch)
+        if culprit is not None and cause is None:
+            cause = culprit.cause
+        port = None if culprit is None else culprit.port
+        where = "" if culprit is None else f", in {culprit}"
+        text = "" if cause is None else f": {str(cause).strip().splitlines()[-1]}"
+        came = _port_not_finite(batch) if cause is None else None
+        if came is not None:
+            port, text = came, f'; input port "{came}" of its batch is not finite'
+        error = StepError(f"step {step.number} {what}{where}{text}", step.number, cause)
+        error.node, error.port = None if culprit is None else culprit.node, port
+        self._raise(error, step, batch, dropped)
+
+    def _fail_by_index(self, step: Step) -> NoReturn:
+        batch, dropped = self._take_back(step)
+        try:
+            check_indices(step.loaded.index_checks, "step", step.number)
+        except StepError as error:
+            self._raise(error, step, batch, dropped)
+        raise AssertionError("a count of wrong indices was not 0, and then was")
+
+    def _take_back(self, step: Step) -> tuple[Batch, tuple[tuple[int, Batch], ...]]:
+        """Empty the queue; return private copies of the batch that failed, and of those behind it by step."""
+        number = step.number
+        batches = [(found.number, _private(found.loaded, found.origin, number)) for found in self.pending]
+        if self.staged is not None and all(fed < number for fed in self.staged.ready.origin.fed.values()):
+            self._staged_batch = _private(self.staged.loaded, self.staged.ready.origin, number)
+        self.staged = None
+        self.pending.clear()
+        self._drain()
+        return batches[0][1], tuple(batches[1:])
+
+    def _raise(self, error: StepError, step: Step, batch: Batch, dropped: tuple[tuple[int, Batch], ...]) -> NoReturn:
+        error.batch, error.dropped = batch, dropped
+        error.bucket = dict(step.bucket.lengths)
+        self.failure = error
+        raise error from error.cause
+
+    def _cut_short(self, staged: Staged, number: int, error: BaseException) -> None:
+        text = f"step {number} was cut short while it was being queued, by {type(error).__name__}"
+        self.failure = StepError(f"{text}: {error}" if str(error) else text, number, error)
+        self.failure.bucket = dict(staged.ready.bound.bucket.lengths)
+        self.failure.batch = _private(staged.loaded, staged.ready.origin, number)
+
+    def _culprit(self, step: Step, batch: Batch) -> Culprit | None:
+        """Run the batch once more, and the optimizer; None where all goes well, or is not possible."""
+        with contextlib.suppress(Error):
+            checked = check_batch(batch, Limits.of(self._store.plan, None))
+            found = replay(step.bucket, self._store, checked, step.number)
+            return found or self._moves.trial(step.number)
+        return None
+
+    def _drain(self) -> None:
+        """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""
+        arrays = [self._chain.passed, self._chain.due, self._chain.wrong, *self._moves.arrays]
+        for array in (*arrays, self._store.gradients.array, self._store.auxiliary.array):
+            if array is not None:
+                with contextlib.suppress(mx.MXNetError):
+                    array.wait_to_read()
+        self._guards.clear()
+        self._buckets.forget()
+
+    def recover(self) -> Batch | None:
+        """Go back to before the step that failed; return the batch that was staged, which is to be loaded again."""
+        failure = self.failure
+        if failure is None:
+            return None
+        if not self._guarded:
+            raise Error(
+                "guard=False keeps nothing to go back to: the arrays may be half-changed. Make a new trainer, with "
+                "arrays that you have kept"
+            )
+        self.failure = None
+        self.collect()  # a step that was cut short has others before it, which are good
+        self._drain()
+        self._clock.turn_back(failure.step - 1)
+        self._chain.restart(failure.step - 1)
+        staged, self._staged_batch = self._staged_batch, None
+        return staged
+
+    def stats(self) -> Stats:
+        """Return what has been counted."""
+        self.look()
+        return self.recorder.stats(self.unfinished())
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.pending.clear()
+        self.staged = None
+        self._guards.clear()
+        self._moves.close()
+
+
+def _private(loaded: Loaded, origin: Origin, failed: int) -> Batch:
+    """Return a private copy of a batch, without what came out of the step that failed, or of one behind it."""
+    ports = {}
+    for port in (*loaded.batch.host, *loaded.batch.device):
+        if origin.fed.get(port, 0) < failed:
+            with contextlib.suppress(mx.MXNetError):  # an output of what has failed elsewhere
+                ports[port] = loaded.kept(port)
+    lengths: Any = loaded.batch.lengths or None
+    return Batch(ports, lengths, position=origin.position)
+
+
+def _port_not_finite(batch: Batch) -> str | None:
+    """Return the first input port whose numbers are not finite."""
+    for port, array in batch.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return port
+    return None

@@ -1,0 +1,183 @@
+"""The guard: one small graph a step that decides, on the device, whether the step may move anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._mxnet import mx
+from .binding import bind_plain
+from .bound import Bound
+from .staging import host_slot
+
+STAMPS = 2**22  # numbers of steps are counted modulo this, so that a float32 holds each exactly
+HEAD = 4  # numbers in a result before the losses
+
+
+class Chain:
+    """What links the guarded steps of one trainer on the device.
+
+    MXNet tells of a failure once, to whoever reads first, and then runs what is queued behind it on stale numbers. So a
+    step moves nothing unless the one before it has passed, which is known from numbers and not from MXNet's errors:
+    each step that passes leaves its number, the last thing that it does.
+
+    Attributes:
+        passed: ``(1,)``: the number of the last step that has passed.
+        due: ``(1,)``: the number of the step before the one that is queued next.
+        wrong: ``(1,)``: how many indices of the step are out of range, of those that came in NDArrays.
+    """
+
+    def __init__(self, context: Any, dtype: str) -> None:
+        """Start before the first step."""
+        self.passed, self.due, self.wrong = (mx.nd.zeros((1,), ctx=context, dtype=dtype) for _ in range(3))
+        self._counted = False
+
+    def expect(self, step: int, counts: list[Any]) -> None:
+        """Queue the number of the step before this one, and the sum of its counts of wrong indices."""
+        _set(self.due, (step - 1) % STAMPS)
+        if counts:
+            mx.nd.add_n(*(count.astype(self.wrong.dtype) for count in counts)).copyto(self.wrong)
+        elif self._counted:
+            _set(self.wrong, 0)
+        self._counted = bool(counts)
+
+    def restart(self, step: int) -> None:
+        """Set the last step that has passed; nothing is queued, and what failed has been waited for."""
+        _set(self.passed, step % STAMPS)
+
+
+def _set(array: Any, number: int) -> None:
+    mx.nd._internal._set_value(src=float(number), out=array)  # noqa: SLF001 - `array[:] = number`, five times as fast
+
+
+class Verdict(NamedTuple):
+    """What a step came to.
+
+    Attributes:
+        passed: Whether it has moved what it was to move, or was passed over as `on_nan` has it.
+        finite: Whether its losses and gradients were finite.
+        norm: The norm of its gradient.
+        wrong: How many indices that came in NDArrays were out of range.
+        losses: The losses of all rows by port.
+    """
+
+    passed: bool
+    finite: bool
+    norm: float
+    wrong: int
+    losses: dict[str, NDArray[Any]]
+
+
+class Guard:
+    """The guard of one graph.
+
+    It reads all gradients and losses, and an element of every other output, so that whatever fails in forward or
+    backward reaches it.
+
+    Args:
+        bound: The graph, in training mode.
+        chain: What links the steps.
+        on_nan: What a step comes to whose losses or gradients are not finite: "raise": it moves nothing, nor do those
+            behind it; "skip": it moves nothing; "ignore": it moves. None: it holds nothing back, whatever happens.
+        slots: How many steps may be unread.
+
+    Attributes:
+        go: ``(1,)``: 1 where the step may move, 0 elsewhere.
+        scale: ``(1,)``: 1 where the step may move, NaN elsewhere.
+    """
+
+    def __init__(self, bound: Bound, chain: Chain, on_nan: str | None, slots: int) -> None:
+        """Bind it to what the graph gives."""
+        store, context, dtype = bound.store, bound.store.context, bound.plan.dtype
+        outputs = bound.raw_outputs()
+        losses = {port: outputs[port] for port in bound.plan.loss_ports}
+        others = [array for port, array in outputs.items() if port not in losses]
+        others += bound.input_gradients.values()
+        self._chain = chain
+        self._shapes = {port: array.shape for port, array in losses.items()}
+        self._auxiliary = {path: store.argument(path).reshape((1, -1)) for path in bound.moved}
+        arguments = {
+            **{f"loss:{port}": array for port, array in losses.items()},
+            **{f"other:{number}": array.reshape((-1,))[:1] for number, array in enumerate(others)},
+            **{f"new:{path}": array.reshape((1, -1)) for path, array in bound.moved.items()},
+            **{f"old:{path}": array for path, array in self._auxiliary.items()},
+            "gradients": store.gradients.array,
+            "passed": chain.passed,
+            "due": chain.due,
+            "wrong": chain.wrong,
+        }
+        symbol = _graph({name: mx.sym.var(name) for name in arguments}, list(bound.moved), on_nan)
+        self._raw = bind_plain(symbol, arguments, context)
+        self._packed, self.scale, self.go, *self._selected = self._raw.outputs
+        self._parameter = store.parameters.array[:1]
+        size = self._packed.size + 1  # and one parameter, so that who reads it waits for the parameters
+        self._seen, self._results = _results(slots, size, context, dtype)
+        self._stamps = [result[:1] for result in self._results]
+
+    def judge(self) -> None:
+        """Queue the verdict on the pass, and the move of the auxiliary arrays if it may move."""
+        self._raw.forward(is_train=False)
+        for new, array in zip(self._selected, self._auxiliary.values()):
+            new.copyto(array)
+
+    def has_finished(self, slot: int, step: int) -> bool:
+        """Tell whether a step has passed, as far as the host can see without waiting."""
+        return bool(self._seen) and float(self._seen[slot][0]) == step % STAMPS
+
+    def finish(self, slot: int) -> None:
+        """Queue the result, once the parameters have moved."""
+        mx.nd.concat(self._packed, self._parameter, dim=0, out=self._results[slot])
+        self._stamps[slot].copyto(self._chain.passed)
+
+    def result(self, slot: int) -> Any:
+        """Return the NDArray with the result of a step."""
+        return self._results[slot]
+
+    def verdict(self, slot: int, step: int) -> Verdict:
+        """Return what a step came to; waits.
+
+        Raises:
+            MXNetError: Something failed, and nobody has been told so far.
+        """
+        numbers = self._results[slot].asnumpy()
+        stamp, square, finite, wrong = numbers[:HEAD].tolist()
+        losses, begin = {}, HEAD
+        for port, shape in self._shapes.items():
+            end = begin + math.prod(shape)
+            losses[port] = numbers[begin:end].reshape(shape)
+            begin = end
+        return Verdict(stamp == step % STAMPS, bool(finite), float(np.sqrt(square)), int(wrong), losses)
+
+
+def _results(slots: int, size: int, context: Any, dtype: str) -> tuple[list[NDArray[Any]], list[Any]]:
+    """Return NDArrays, and the memory behind them where it is the host's: to look at it does not wait."""
+    if context.device_type == "cpu":
+        pairs = [host_slot(size, dtype) for _ in range(slots)]
+        return [host for host, _ in pairs], [array for _, array in pairs]
+    return [], [mx.nd.zeros((size,), ctx=context, dtype=dtype) for _ in range(slots)]
+
+
+def _graph(inputs: Mapping[str, Any], moved: list[str], on_nan: str | None) -> Any:
+    """Return the graph: the packed numbers, scale, go, and the selected value of each auxiliary array."""
+    losses = [symbol for name, symbol in inputs.items() if name.startswith("loss:")]
+    others = [symbol for name, symbol in inputs.items() if name.startswith("other:")]
+    gradients = inputs["gradients"]
+    if on_nan is None:  # to depend on the gradients costs nothing, to look at them does
+        gradients = mx.sym.slice_axis(gradients, axis=0, begin=0, end=1)
+    square = mx.sym.dot(gradients, gradients)
+    unsound = mx.sym.add_n(square * 0, *(mx.sym.sum(loss * 0) for loss in losses))  # 0, or NaN
+    finite = mx.sym.broadcast_equal(unsound, unsound)
+    sound = mx.sym.broadcast_equal(inputs["passed"], inputs["due"]) * (inputs["wrong"] == 0)
+    if on_nan is None:
+        sound = mx.sym.ones_like(sound)
+    go = sound if on_nan in {"ignore", None} else sound * finite
+    passed = go if on_nan == "raise" else sound
+    stamp = mx.sym.where(passed, (inputs["due"] + 1) % STAMPS, inputs["passed"])
+    flat = [mx.sym.reshape(loss, shape=(-1,)) for loss in losses]
+    packed = mx.sym.concat(stamp, square, finite, inputs["wrong"], *flat, *others, dim=0)
+    selected = [mx.sym.where(go, inputs[f"new:{path}"], inputs[f"old:{path}"]) for path in moved]
+    return mx.sym.Group([packed, go / go, go, *selected])

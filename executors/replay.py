@@ -1,0 +1,114 @@
+"""Runs the batch of a step once more, operator by operator, to find the layer that made it fail."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._mxnet import mx
+from ..plans.plan import Plan
+from .bound import Bound, Bucket, Shared
+from .handles import Clock
+from .inputs import CheckedBatch
+from .staging import InputBuffers
+from .store import ParameterStore
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """Where a step went wrong.
+
+    Attributes:
+        node: The layer; None: the optimizer.
+        port: Its first output.
+        backward: Whether it was in its backward pass.
+        cause: What MXNet said; None where numbers are not finite.
+    """
+
+    node: str | None
+    port: str | None
+    backward: bool = False
+    cause: BaseException | None = None
+
+    def __str__(self) -> str:
+        """Say where."""
+        if self.node is None:
+            return "the optimizer"
+        return f'the backward pass of layer "{self.node}"' if self.backward else f'layer "{self.node}"'
+
+
+@dataclass
+class _Event:
+    """What one operator gave."""
+
+    node: str
+    backward: bool
+    finite: bool
+    cause: BaseException | None
+
+
+def replay(bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: int) -> Culprit | None:
+    """Return the first layer that fails, or else the first that gives numbers that are not finite; waits.
+
+    Random nodes draw what they drew. The gradients are overwritten, and nothing else changes.
+
+    Args:
+        bucket: The graph's bucket.
+        store: The arrays, as they were before the step.
+        batch: The batch.
+        step: The number of the step.
+
+    Returns:
+        None where everything goes well this time.
+    """
+    clock = Clock()
+    clock.now = step - 1
+    bound = Bound(bucket, Shared(store, clock, InputBuffers(store.context, 1)))
+    events: list[_Event] = []
+
+    def note(name: bytes, array: Any) -> None:
+        found = mx.nd.NDArray(ctypes.cast(array, mx.base.NDArrayHandle), writable=False)
+        events.append(_event(name.decode(), found, store.plan))
+
+    bound.raw.set_monitor_callback(note)
+    with contextlib.suppress(mx.MXNetError):
+        bound.forward(bound.load(batch))
+        bound.backward()
+        bound.collect()
+    return _first_failure(events, store.plan) or _first_not_finite(events, store.plan)
+
+
+def _event(name: str, array: Any, plan: Plan) -> _Event:
+    operator, backward, _ = name.partition("_backward")
+    path = operator.rpartition(".")[0]
+    node = path if path in plan.nodes else ""
+    try:
+        return _Event(node, bool(backward), bool(np.isfinite(array.asnumpy()).all()), None)
+    except mx.MXNetError as error:
+        return _Event(node, bool(backward), True, error)
+
+
+def _first_failure(events: list[_Event], plan: Plan) -> Culprit | None:
+    for event in events:
+        if event.cause is not None and event.node:
+            return _culprit(event, plan)
+    return None
+
+
+def _first_not_finite(events: list[_Event], plan: Plan) -> Culprit | None:
+    """Return the first layer whose last operator gives such numbers: what is between may do so and mean nothing."""
+    for backward in (False, True):
+        last = {event.node: event for event in events if event.backward is backward and event.node}
+        for event in last.values():
+            if not event.finite:
+                return _culprit(event, plan)
+    return None
+
+
+def _culprit(event: _Event, plan: Plan) -> Culprit:
+    port = plan.graph_of_nodes.nodes[event.node].layer.output_ports()[0]
+    return Culprit(event.node, port, event.backward, event.cause)
