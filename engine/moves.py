@@ -71,6 +71,9 @@ class Moves:
         for array, copy in zip(arrays, self._copy):
             array.copyto(copy)
         self._optimizer.apply(step, self._copy[0], self._gradients, tuple(self._copy[1:]))
+        go = mx.nd.concat(go, *(copy.reshape((-1,))[:1] for copy in self._copy), dim=0)[
+            :1
+        ]  # fails where one of the copies has
         for array, copy in zip(arrays, self._copy):
             row = array.reshape((1, -1))
             mx.nd.where(go, copy.reshape((1, -1)), row, out=row)

@@ -240,11 +240,11 @@ class Pipeline:
             verdict = step.guard.verdict(step.slot, step.number)
         except mx.MXNetError as error:
             self._fail(step, "failed on the device", error)
+        if not verdict.known or (verdict.finite and not verdict.wrong and not verdict.passed):
+            self._fail(step, "failed on the device, as another reader of its arrays was told", None)
         if verdict.wrong:
             self._fail_by_index(step)
         if not verdict.passed:
-            if verdict.finite:  # MXNet has told someone else
-                self._fail(step, "failed on the device, as another reader of its arrays was told", None)
             self._fail(step, "gave losses or gradients that are not finite", None)
         if self._guarded and self._on_nan == "skip" and not verdict.finite:
             self.recorder.skip(step.number)

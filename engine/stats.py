@@ -87,11 +87,12 @@ class Stats:
         """Show in one line, and say who waits for whom."""
         if not self.steps:
             return "no steps yet"
-        blocked, starved = self.seconds_blocked / self.seconds, self.starved / self.steps
-        if blocked > starved and blocked > LITTLE:
+        blocked = self.seconds_blocked / self.seconds
+        idle = self.starved / self.steps * (1.0 - blocked)  # the device, at most: it was not while the host waited
+        if blocked > idle and blocked > LITTLE:
             waits = f"the host waits for the device, {blocked:.0%} of the time"
-        elif starved > LITTLE:
-            waits = f"the device waits for the host, at {starved:.0%} of the steps"
+        elif idle > LITTLE:
+            waits = f"the device waits for the host, at {self.starved / self.steps:.0%} of the steps"
         else:
             waits = "neither waits for the other"
         more = [f", {len(self.skipped)} skipped"] if self.skipped else []

@@ -356,6 +356,8 @@ class Trainer(Resource):
             raise ArgumentError(f"step must be an integer, got {step!r}")
         with self._alone():
             self._check_alive()
+            if self.step and not 0 < step <= self.step:
+                raise ArgumentError(f"there are steps 1 to {self.step}, and no step {step}")
             self._steps.collect(upto=int(step))
             return self._loss(int(step), reduction)
 

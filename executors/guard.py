@@ -15,7 +15,7 @@ from .bound import Bound
 from .staging import host_slot
 
 STAMPS = 2**22  # numbers of steps are counted modulo this, so that a float32 holds each exactly
-HEAD = 4  # numbers in a result before the losses
+HEAD = 5  # numbers in a result before the losses
 
 
 class Chain:
@@ -58,6 +58,7 @@ class Verdict(NamedTuple):
     """What a step came to.
 
     Attributes:
+        known: Whether these are its numbers: not where it failed, and someone else was told.
         passed: Whether it has moved what it was to move, or was passed over as `on_nan` has it.
         finite: Whether its losses and gradients were finite.
         norm: The norm of its gradient.
@@ -65,6 +66,7 @@ class Verdict(NamedTuple):
         losses: The losses of all rows by port.
     """
 
+    known: bool
     passed: bool
     finite: bool
     norm: float
@@ -119,19 +121,20 @@ class Guard:
         self._stamps = [result[:1] for result in self._results]
 
     def judge(self) -> None:
-        """Queue the verdict on the pass, and the move of the auxiliary arrays if it may move."""
+        """Queue the verdict on the pass."""
         self._raw.forward(is_train=False)
-        for new, array in zip(self._selected, self._auxiliary.values()):
-            new.copyto(array)
 
     def has_finished(self, slot: int, step: int) -> bool:
         """Tell whether a step has passed, as far as the host can see without waiting."""
         return bool(self._seen) and float(self._seen[slot][0]) == step % STAMPS
 
     def finish(self, slot: int) -> None:
-        """Queue the result, once the parameters have moved."""
+        """Queue the result, and the move of the auxiliary arrays, once the parameters have moved."""
         mx.nd.concat(self._packed, self._parameter, dim=0, out=self._results[slot])
-        self._stamps[slot].copyto(self._chain.passed)
+        stamp = self._stamps[slot]
+        for new, array in zip(self._selected, self._auxiliary.values()):
+            mx.nd.where(stamp, new, new, out=array)  # a copy that fails where the parameters have failed to move
+        stamp.copyto(self._chain.passed)
 
     def result(self, slot: int) -> Any:
         """Return the NDArray with the result of a step."""
@@ -144,13 +147,14 @@ class Guard:
             MXNetError: Something failed, and nobody has been told so far.
         """
         numbers = self._results[slot].asnumpy()
-        stamp, square, finite, wrong = numbers[:HEAD].tolist()
+        stamp, number, square, finite, wrong = numbers[:HEAD].tolist()
         losses, begin = {}, HEAD
         for port, shape in self._shapes.items():
             end = begin + math.prod(shape)
             losses[port] = numbers[begin:end].reshape(shape)
             begin = end
-        return Verdict(stamp == step % STAMPS, bool(finite), float(np.sqrt(square)), int(wrong), losses)
+        due = step % STAMPS
+        return Verdict(number == due, stamp == due, bool(finite), float(np.sqrt(square)), int(wrong), losses)
 
 
 def _results(slots: int, size: int, context: Any, dtype: str) -> tuple[list[NDArray[Any]], list[Any]]:
@@ -176,8 +180,9 @@ def _graph(inputs: Mapping[str, Any], moved: list[str], on_nan: str | None) -> A
         sound = mx.sym.ones_like(sound)
     go = sound if on_nan in {"ignore", None} else sound * finite
     passed = go if on_nan == "raise" else sound
-    stamp = mx.sym.where(passed, (inputs["due"] + 1) % STAMPS, inputs["passed"])
+    number = (inputs["due"] + 1) % STAMPS
+    stamp = mx.sym.where(passed, number, inputs["passed"])
     flat = [mx.sym.reshape(loss, shape=(-1,)) for loss in losses]
-    packed = mx.sym.concat(stamp, square, finite, inputs["wrong"], *flat, *others, dim=0)
+    packed = mx.sym.concat(stamp, number, square, finite, inputs["wrong"], *flat, *others, dim=0)
     selected = [mx.sym.where(go, inputs[f"new:{path}"], inputs[f"old:{path}"]) for path in moved]
     return mx.sym.Group([packed, go / go, go, *selected])

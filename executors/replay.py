@@ -43,8 +43,9 @@ class Culprit:
 
 @dataclass
 class _Event:
-    """What one operator gave."""
+    """An output of one operator."""
 
+    operator: str
     node: str
     backward: bool
     finite: bool
@@ -83,13 +84,13 @@ def replay(bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: int
 
 
 def _event(name: str, array: Any, plan: Plan) -> _Event:
-    operator, backward, _ = name.partition("_backward")
+    operator = name.rpartition("_output")[0]
     path = operator.rpartition(".")[0]
-    node = path if path in plan.nodes else ""
+    node, backward = path if path in plan.nodes else "", operator.endswith("_backward")
     try:
-        return _Event(node, bool(backward), bool(np.isfinite(array.asnumpy()).all()), None)
+        return _Event(operator, node, backward, bool(np.isfinite(array.asnumpy()).all()), None)
     except mx.MXNetError as error:
-        return _Event(node, bool(backward), True, error)
+        return _Event(operator, node, backward, True, error)
 
 
 def _first_failure(events: list[_Event], plan: Plan) -> Culprit | None:
@@ -102,10 +103,12 @@ def _first_failure(events: list[_Event], plan: Plan) -> Culprit | None:
 def _first_not_finite(events: list[_Event], plan: Plan) -> Culprit | None:
     """Return the first layer whose last operator gives such numbers: what is between may do so and mean nothing."""
     for backward in (False, True):
-        last = {event.node: event for event in events if event.backward is backward and event.node}
-        for event in last.values():
-            if not event.finite:
-                return _culprit(event, plan)
+        some = [event for event in events if event.backward is backward and event.node]
+        last = {event.node: event.operator for event in some}
+        for node, operator in last.items():
+            for event in some:
+                if event.node == node and event.operator == operator and not event.finite:
+                    return _culprit(event, plan)
     return None
 
 

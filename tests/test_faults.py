@@ -1,0 +1,82 @@
+"""A step that fails is named by whatever comes next, has moved nothing, and training goes on from before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import assert_same, values_of
+from fault_cases import BAD_STEP, FAULTS, READERS, FailingSGD, Faulty, Optimizer, everything, good_batch, plan_of
+
+import mxtrainer as mxt
+
+OPTIMIZERS: list[Optimizer] = [mxt.Adam(0.01), mxt.SGD(0.1, momentum=0.9)]
+PLANS = {way: plan_of(way) for way in {fault.way for fault in FAULTS}}
+
+
+def trainer_of(fault: Faulty, optimizer: Optimizer, **options: Any) -> mxt.Trainer:
+    return mxt.Trainer(PLANS[fault.way], fault.optimizer or optimizer, batch_size=4, depth=3, **options)
+
+
+@pytest.fixture(autouse=True)
+def armed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FailingSGD, "armed", True)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_reader_is_told_and_nothing_has_moved(
+    fault: Faulty, reader: str, optimizer: Optimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, twin = trainer_of(fault, optimizer), trainer_of(fault, optimizer)
+    for number in (1, 2):
+        trainer.update(good_batch(number))
+    before_losses, before = trainer.current_loss(), everything(trainer)
+    trainer.update(fault.spoil(good_batch(BAD_STEP)))
+    trainer.update(good_batch(4))
+    with pytest.raises(mxt.StepError, match=rf"^step {BAD_STEP}\b") as caught:
+        READERS[reader](trainer, good_batch(5))
+    assert (caught.value.step, caught.value.node) == (BAD_STEP, fault.node)
+    if reader == "close":
+        assert [a.tobytes() for a in (trainer.store.parameters.array.asnumpy(),)] == [before[0].tobytes()]
+        return
+    for again in (READERS[reader], READERS["loss"], READERS["next update"]):
+        with pytest.raises(mxt.StepError) as repeated:
+            again(trainer, good_batch(5))
+        assert repeated.value is caught.value
+    trainer.recover()
+    assert [array.tobytes() for array in everything(trainer)] == [array.tobytes() for array in before]
+    assert (trainer.step, trainer.current_loss()) == (2, before_losses)
+    monkeypatch.setattr(FailingSGD, "armed", False)
+    for number in (1, 2, 3, 4):
+        twin.update(good_batch(number))
+    for number in (3, 4):
+        assert trainer.update(good_batch(number)) == number
+    assert_same(values_of(trainer.arrays), values_of(twin.arrays))
+    assert trainer.current_loss() == twin.current_loss()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_error_holds_private_copies_of_the_batch_and_of_those_behind_it(fault: Faulty) -> None:
+    trainer = trainer_of(fault, mxt.Adam(0.01))
+    batches = [good_batch(1), good_batch(2), fault.spoil(good_batch(3)), good_batch(4), good_batch(5)]
+    wanted = [
+        {port: np.array(value if isinstance(value, np.ndarray) else value.asnumpy()) for port, value in b.items()}
+        for b in batches
+    ]
+    for batch in batches:
+        trainer.update(batch)
+        for value in batch.values():
+            value[:] = 0  # they are the caller's again
+    with pytest.raises(mxt.StepError) as caught:
+        trainer.current_loss()
+    error = caught.value
+    assert [step for step, _ in error.dropped] == [4, 5]
+    for found, expected in zip([error.batch, *(batch for _, batch in error.dropped)], wanted[2:]):
+        assert found is not None
+        assert found.keys() == expected.keys()
+        for port, value in found.items():
+            np.testing.assert_array_equal(value, expected[port].astype(value.dtype))
+    assert error.bucket == {}
