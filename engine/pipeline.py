@@ -266,6 +266,8 @@ class Pipeline:
         where = "" if culprit is None else f", in {culprit}"
         text = "" if cause is None else f": {str(cause).strip().splitlines()[-1]}"
         came = _port_not_finite(batch) if cause is None else None
+        if culprit is None:
+            text += "; its batch, run once more, went well: MXNet hands failures on to what runs beside them"
         if came is not None:
             port, text = came, f'; input port "{came}" of its batch is not finite'
         error = StepError(f"step {step.number} {what}{where}{text}", step.number, cause)

