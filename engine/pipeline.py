@@ -50,14 +50,14 @@ class Ready:
         bound: Its graph.
         batch: The batch.
         origin: Where it comes from.
-        begin: When its check began, of `time.perf_counter`.
+        seconds: How long the check took.
     """
 
     executor: Executor
     bound: Bound
     batch: CheckedBatch
     origin: Origin
-    begin: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -152,15 +152,16 @@ class Pipeline:
         begin = time.perf_counter()
         while len(self.pending) >= self._depth:
             self._retire()
-        self._blocked = time.perf_counter() - begin
+        self._blocked = self.recorder.span("wait for a free place", begin, self._clock.now + 1)
 
     def stage(self, ready: Ready) -> None:
         """Load the batch of the next step; does not wait."""
-        self.staged = self._load(ready, 0.0)
+        self.staged = self._load(ready)
 
-    def _load(self, ready: Ready, blocked: float) -> Staged:
+    def _load(self, ready: Ready) -> Staged:
+        begin = time.perf_counter()
         loaded = ready.bound.load(ready.batch)
-        return Staged(ready, loaded, time.perf_counter() - ready.begin - blocked)
+        return Staged(ready, loaded, ready.seconds + self.recorder.span("copy", begin, self._clock.now + 1))
 
     def queue_staged(self) -> int:
         """Queue the step of the batch that is staged; return its number. Does not wait."""
@@ -170,7 +171,7 @@ class Pipeline:
 
     def queue(self, ready: Ready) -> int:
         """Load a batch and queue its step; return its number. Does not wait."""
-        return self._queue_or_fail(self._load(ready, self._blocked))
+        return self._queue_or_fail(self._load(ready))
 
     def _queue_or_fail(self, staged: Staged) -> int:
         before = self._clock.now
@@ -193,10 +194,9 @@ class Pipeline:
         slot = number % self._depth
         guard.finish(slot)
         self._store.touch()
-        now = time.perf_counter()
-        times = self._blocked, staged.seconds_staging, now - begin
+        times = self._blocked, staged.seconds_staging, self.recorder.span("queue", begin, number)
         self.recorder.queued(number, loaded.batch, bound.bucket, self.unfinished(), times)
-        self.pending.append(Step(number, loaded, staged.ready.origin, bound.bucket, guard, slot, now))
+        self.pending.append(Step(number, loaded, staged.ready.origin, bound.bucket, guard, slot, begin))
         return number
 
     def _guard(self, bound: Bound) -> Guard:
@@ -217,7 +217,7 @@ class Pipeline:
         begin = time.perf_counter()
         while self.pending and (upto is None or self.pending[0].number <= upto):
             self._retire()
-        self.recorder.blocked += time.perf_counter() - begin
+        self.recorder.blocked += self.recorder.span("wait", begin, self._clock.now)
 
     def look(self) -> None:
         """Take in the steps that have finished; does not wait for others.
@@ -253,7 +253,7 @@ class Pipeline:
         self.losses[step.number] = sums
         self.losses.pop(step.number - KEPT, None)
         self.pending.popleft()
-        self.recorder.finished(step.queued, time.perf_counter())
+        self.recorder.finished(step.number, step.queued)
 
     # Failures
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..executors.bound import Bucket
 from ..executors.inputs import CheckedBatch
 from ..mappings import FrozenMapping
+from .trace import STEPS, Timeline
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,11 @@ KEPT = 1024  # steps that are remembered
 
 
 class Recorder:
-    """Counts for one trainer; `stats` makes the record."""
+    """Counts for one trainer; `stats` makes the record.
+
+    Attributes:
+        timeline: Where spans go too, while there is one.
+    """
 
     def __init__(self) -> None:
         """Start with nothing."""
@@ -120,6 +125,7 @@ class Recorder:
         self._begin: float | None = None
         self._last: StepStats | None = None
         self._busy_until = 0.0
+        self.timeline: Timeline | None = None
 
     def begin(self) -> None:
         """Note that an update comes in."""
@@ -146,10 +152,20 @@ class Recorder:
             self._nans[port] = self._nans.get(port, 0) + count
         self._last = StepStats(step, batch.rows, true, padded, unfinished, blocked, staging, queueing)
 
-    def finished(self, queued: float, now: float) -> None:
+    def span(self, name: str, begin: float, step: int) -> float:
+        """Note what the host has done for a step from a time to now; return how long it took, in seconds."""
+        now = time.perf_counter()
+        if self.timeline is not None:
+            self.timeline.span(name, begin, now, step)
+        return now - begin
+
+    def finished(self, step: int, queued: float) -> None:
         """Note that a step's end has been seen, given when it was queued."""
+        now = time.perf_counter()
         self.busy += max(0.0, now - max(queued, self._busy_until))
         self._busy_until = now
+        if self.timeline is not None:
+            self.timeline.span(f"step {step}", queued, now, step, STEPS)
 
     def skip(self, step: int) -> None:
         """Note a step that moved nothing."""

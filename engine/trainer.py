@@ -32,6 +32,7 @@ from .moves import Moves
 from .optimizers import Optimizer
 from .pipeline import Origin, Pipeline, Ready
 from .stats import Stats
+from .trace import Timeline
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -251,7 +252,8 @@ class Trainer(Resource):
         executor = self._bucketed.executor_for(checked)
         bound = executor.bound_for(checked, training=True)
         fed = {port: value.step for port, value in batch.items() if isinstance(value, OutputHandle)}
-        return Ready(executor, bound, checked, Origin(fed, getattr(batch, "position", None)), begin)
+        seconds = self._steps.recorder.span("check", begin, self.step + 1)
+        return Ready(executor, bound, checked, Origin(fed, getattr(batch, "position", None)), seconds)
 
     def _queued(self, step: int) -> int:
         self._last = self._bucketed.last
@@ -477,6 +479,40 @@ class Trainer(Resource):
         """Return what has been counted so far, and who waits for whom; does not wait."""
         self._check_alive()
         return self._steps.stats()
+
+    @contextmanager
+    def trace(self, path: str | os.PathLike[str]) -> Iterator[None]:
+        """Record what host and device do within a block, for Perfetto or chrome://tracing; waits at the end of it.
+
+        The file shows the host's checks, copies, queueing and waits; each step from when it was queued to when the
+        host has seen its end; and the operators that MXNet runs, of all trainers in the process, which take a little
+        longer while they are recorded.
+
+        Args:
+            path: The JSON file to write; one that is there is overwritten.
+
+        Raises:
+            ArgumentError: The file cannot be written.
+            Error: Another trace is being recorded in this process.
+            StepError: A step failed; the file is written all the same.
+
+        Example:
+            >>> import tempfile
+            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, compile_plan
+            >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=2)
+            >>> with tempfile.TemporaryDirectory() as folder, trainer.trace(f"{folder}/trace.json"):
+            ...     step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
+        """
+        self._collect()
+        recorder = self._steps.recorder
+        recorder.timeline = timeline = Timeline(path)
+        try:
+            yield
+            self._collect()
+        finally:
+            recorder.timeline = None
+            timeline.stop()
 
     # Ending
 
