@@ -1,4 +1,4 @@
-"""How long `update` keeps its caller, while the device is busy with a step of 50 ms or more.
+"""How long `update` keeps its caller while the device is busy: with a tiny net, steps of 50 to 150 ms, and of 1 s.
 
 Run as ``python benchmarks/update_latency.py [steps]``. The rival is the plain loop over MXNet's own Executor, on the
 same graph and arrays: ``argument[:] = numpy; forward; backward; adam_update``.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,36 +17,46 @@ import mxtrainer as mxt
 from mxtrainer._mxnet import mx
 from mxtrainer.plans.lowering import lower, training_heads
 
-VOCABULARY, SIZE, ROWS, STEPS = 10_000, 200, 20, 35
+
+class Size(NamedTuple):
+    """A language model and its batches."""
+
+    layers: int
+    units: int
+    words: int
+    rows: int
+    steps: int
 
 
-def language_model() -> mxt.Plan:
-    """Two LSTM layers of 200 units and 10,000 words: batches of 20 x 35."""
+SIZES = {
+    "tiny": Size(1, 2, 8, 1, 5),
+    "large": Size(2, 200, 10_000, 20, 35),
+    "huge": Size(2, 600, 10_000, 40, 60),
+}
+
+
+def language_model(size: Size) -> mxt.Plan:
+    """LSTM layers over embedded words, and a loss over all words at every step."""
+    layers = [mxt.LSTM(size.units) for _ in range(size.layers)]
     net = mxt.NetChain(
-        [
-            mxt.Embedding(SIZE),
-            mxt.LSTM(SIZE),
-            mxt.LSTM(SIZE),
-            mxt.Linear(VOCABULARY),
-            mxt.CrossEntropyLoss("index"),
-        ],
-        inputs={"Input": mxt.Sequence("t", mxt.Index(VOCABULARY))},
+        [mxt.Embedding(size.units), *layers, mxt.Linear(size.words), mxt.CrossEntropyLoss("index")],
+        inputs={"Input": mxt.Sequence("t", mxt.Index(size.words))},
     )
     return mxt.compile_plan(net)
 
 
-def plain_loop(plan: mxt.Plan) -> tuple[Callable[[Mapping[str, Any]], None], Callable[[], None]]:
+def plain_loop(plan: mxt.Plan, size: Size) -> tuple[Callable[[Mapping[str, Any]], None], Callable[[], None]]:
     """Return the step of a loop over MXNet's own executor, and what waits for it."""
-    store = mxt.instantiate(plan, ROWS, {"t": STEPS}).store
-    lowered = lower(plan, {"t": STEPS}, training_heads(plan), training=True, padded=False)
-    inputs = {port: mx.nd.zeros((ROWS, STEPS), dtype="int32") for port in plan.inputs}
+    store = mxt.instantiate(plan, size.rows, {"t": size.steps}).store
+    lowered = lower(plan, {"t": size.steps}, training_heads(plan), training=True, padded=False)
+    inputs = {port: mx.nd.zeros((size.rows, size.steps), dtype="int32") for port in plan.inputs}
     arguments = {name: inputs[port] for name, port in lowered.inputs.items()}
     arguments.update({name: store.argument(*paths).copy() for name, paths in lowered.arrays.items()})
     trained = list(lowered.arrays)
     gradients = {name: mx.nd.zeros_like(arguments[name]) for name in trained}
     states = {name: [mx.nd.zeros_like(arguments[name]) for _ in range(2)] for name in trained}
     executor = lowered.symbol.bind(mx.cpu(), arguments, args_grad=gradients, grad_req=dict.fromkeys(trained, "write"))
-    head = [mx.nd.full((ROWS,), 1.0 / ROWS)]
+    head = [mx.nd.full((size.rows,), 1.0 / size.rows)]
 
     def step(batch: Mapping[str, Any]) -> None:
         for port, array in batch.items():
@@ -59,13 +69,15 @@ def plain_loop(plan: mxt.Plan) -> tuple[Callable[[Mapping[str, Any]], None], Cal
     return step, mx.nd.waitall
 
 
-def measure(step: Callable[[Mapping[str, Any]], Any], wait: Callable[[], Any], count: int) -> tuple[list[float], float]:
+def measure(
+    size: Size, step: Callable[[Mapping[str, Any]], Any], wait: Callable[[], Any], count: int
+) -> tuple[list[float], float]:
     """Return the seconds that each call took, and the seconds of a whole step.
 
     One step is always unfinished while another is queued, so that the device is busy and no queue grows.
     """
     generator = np.random.default_rng(0)
-    words = generator.integers(0, VOCABULARY, (ROWS, STEPS + 1))
+    words = generator.integers(0, size.words, (size.rows, size.steps + 1))
     batch = {"Input": words[:, :-1], "Target": words[:, 1:]}
     step(batch)
     wait()
@@ -82,14 +94,17 @@ def measure(step: Callable[[Mapping[str, Any]], Any], wait: Callable[[], Any], c
 
 def main(count: int = 60) -> None:
     """Print a Markdown table."""
-    plan = language_model()
-    trainer = mxt.Trainer(plan, mxt.Adam(1e-3), batch_size=ROWS, lengths={"t": STEPS})
-    rivals = {"Trainer.update": (trainer.update, trainer.current_loss), "plain MXNet loop": plain_loop(plan)}
-    print("| | returns after, median (ms) | 99th percentile (ms) | a step takes (ms) |\n|---|---|---|---|")
-    for name, (step, wait) in rivals.items():
-        calls, whole = measure(step, wait, count)
-        middle, slow = (1e3 * np.percentile(calls, percent) for percent in (50, 99))
-        print(f"| {name} | {middle:.2f} | {slow:.2f} | {1e3 * whole:.0f} |")
+    print("| net | | returns after, median (ms) | 99th percentile (ms) | a step takes (ms) |\n|---|---|---|---|---|")
+    for net, size in SIZES.items():
+        plan = language_model(size)
+        trainer = mxt.Trainer(plan, mxt.Adam(1e-3), batch_size=size.rows, lengths={"t": size.steps})
+        rivals = {"Trainer.update": (trainer.update, trainer.current_loss), "plain MXNet loop": plain_loop(plan, size)}
+        for name, (step, wait) in rivals.items():
+            calls, whole = measure(
+                size, step, wait, max(4, count * (20 if net == "tiny" else 1) // (6 if net == "huge" else 1))
+            )
+            middle, slow = (1e3 * np.percentile(calls, percent) for percent in (50, 99))
+            print(f"| {net} | {name} | {middle:.2f} | {slow:.2f} | {1e3 * whole:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

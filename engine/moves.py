@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,8 +33,9 @@ class Moves:
         self._gradients = gradients
         self.state = tuple(optimizer.start(parameters))
         # MXNet has the operators that skip in float32 alone
-        self._scaled = getattr(optimizer, "apply_scaled", None) if np.dtype(parameters.dtype) == np.float32 else None
+        self._scaled = getattr(optimizer, "scaled", None) if np.dtype(parameters.dtype) == np.float32 else None
         self._copy: list[Any] | None = None
+        self._prepared: weakref.WeakKeyDictionary[Guard, Callable[[int], None]] = weakref.WeakKeyDictionary()
 
     @property
     def arrays(self) -> list[Any]:
@@ -42,13 +45,18 @@ class Moves:
     def close(self) -> None:
         """Let go of the state."""
         self.state, self._copy = (), None
+        self._prepared.clear()
 
     def queue(self, step: int, guard: Guard | None) -> None:
         """Queue the move of a step; with a guard, nothing changes a bit unless that says go."""
         if guard is None:
             self._optimizer.apply(step, self._parameters, self._gradients, self.state)
         elif self._scaled is not None:
-            self._scaled(step, self._parameters, self._gradients, self.state, guard.scale)
+            move = self._prepared.get(guard)
+            if move is None:
+                move = self._scaled(self._parameters, self._gradients, self.state, guard.scale)
+                self._prepared[guard] = move
+            move(step)
         else:
             self._queue_on_copy(step, guard.go)
 

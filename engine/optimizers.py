@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .._mxnet import mx
 from ..arguments import real_number
 from ..errors import ArgumentError
+from ..executors.capi import prepared
 from ..values import Value, register
 
 
@@ -18,9 +20,10 @@ class Optimizer(Protocol):
 
     `start` makes its state for a flat array of parameters; `apply` queues one update of it. Neither waits.
 
-    An optimizer that can leave everything as it is on the device's own decision has a method ``apply_scaled`` too,
-    which is `apply` with one argument more, ``scale (1,)``: gradients are multiplied by it, and where it is NaN neither
-    parameters nor state change a bit. For others the trainer applies the update to a copy, and takes that over or not.
+    An optimizer that can leave everything as it is on the device's own decision has a method ``scaled`` too. It takes
+    parameters, gradients, state and ``scale (1,)``, all of which stay the same NDArrays, and returns a function that
+    queues the update of a number: gradients are multiplied by the scale, and where that is NaN neither parameters nor
+    state change a bit. For others the trainer applies the update to a copy, and takes that over or not.
     """
 
     @property
@@ -78,12 +81,19 @@ class Adam(Value):
         """Queue one adam_update; the correction of the square is moved into rate and epsilon, which is the same."""
         mx.nd.adam_update(parameters, gradients, *state, out=parameters, **self._numbers(update))
 
-    def apply_scaled(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...], scale: Any) -> None:
-        """Queue one _mp_adamw_update without weight decay, which is Adam, and nothing where the scale is NaN."""
-        operator_of = mx.nd._internal._mp_adamw_update  # noqa: SLF001 - it has no public name for one array
-        operator_of(
-            parameters, gradients, *state, parameters, scale, out=parameters, eta=1.0, wd=0.0, **self._numbers(update)
+    def scaled(self, parameters: Any, gradients: Any, state: tuple[Any, ...], scale: Any) -> Callable[[int], None]:
+        """Return what queues one _mp_adamw_update, without weight decay, which is Adam."""
+        arrays = [parameters, gradients, *state, parameters, scale]
+        varying = ("lr", "epsilon")
+        update = prepared(
+            "_mp_adamw_update", arrays, [parameters], varying, eta=1.0, wd=0.0, beta1=self.beta1, beta2=self.beta2
         )
+
+        def queue(number: int) -> None:
+            numbers = self._numbers(number)
+            update(*(numbers[name] for name in varying))
+
+        return queue
 
     def _numbers(self, update: int) -> dict[str, float]:
         root = math.sqrt(1.0 - self.beta2**update)

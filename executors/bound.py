@@ -17,6 +17,7 @@ from ..errors import Error, StepError
 from ..mappings import FrozenMapping
 from ..plans.lowering import ROW_MASK, Head, lower, training_heads
 from .binding import bind
+from .capi import backward_of, forward_of
 from .handles import ArrayHandle, Clock, InputGradientHandle, OutputHandle
 from .heads import HeadGradients
 from .indices import IndexCheck, check_indices
@@ -146,6 +147,9 @@ class Bound:
             str(bucket),
             None if neighbour is None else neighbour.raw,
         )
+        self._outputs: list[Any] = self.raw.outputs  # MXNet makes new NDArrays of the same memory at each access
+        self._run_forward = forward_of(self.raw)
+        self._run_backward: tuple[list[Any], Callable[[], None]] = [], lambda: None
         lengths = {name: self._staging.arrays[f"length:{name}"] for name in self.lengths if bucket.padded}
         self._heads = HeadGradients(plan, self._lowered, bucket.batch_size, self.lengths, lengths, store.context)
         self._failure: StepError | None = None
@@ -202,12 +206,12 @@ class Bound:
         if self.bucket.training and self.plan.random_nodes:
             mx.random.seed(step_seed(self.store.seed, self.clock.now + 1), ctx=self.store.context)
         self.clock.tick()
-        self.raw.forward(is_train=True)
+        self._run_forward()
 
     @property
     def moved(self) -> dict[str, Any]:
         """The new values of the auxiliary arrays that the last pass moves, NDArrays by path."""
-        return dict(zip(self._lowered.moved, self.raw.outputs[len(self._lowered.heads) :]))
+        return dict(zip(self._lowered.moved, self._outputs[len(self._lowered.heads) :]))
 
     def move(self) -> None:
         """Queue the move of the auxiliary arrays to their new values."""
@@ -246,7 +250,11 @@ class Bound:
         heads = self._heads.of_mean(self.batch) if gradients is None else self._heads.of(gradients, self.batch)
         self._went_back = True
         if self._has_gradients:
-            self.raw.backward(heads)
+            prepared, run = self._run_backward
+            if len(heads) != len(prepared) or any(head is not other for head, other in zip(heads, prepared)):
+                run = backward_of(self.raw, heads)
+                self._run_backward = heads, run
+            run()
 
     # What came out
 
@@ -262,7 +270,7 @@ class Bound:
         """
         if self._failure is None:
             try:
-                for array in self.raw.outputs:
+                for array in self._outputs:
                     array.wait_to_read()
                 if self._has_gradients and self.store.gradients.array is not None:
                     self.store.gradients.array.wait_to_read()
@@ -275,7 +283,7 @@ class Bound:
 
     def raw_outputs(self) -> dict[str, Any]:
         """Return the NDArrays of the heads, which the next pass overwrites."""
-        return {head.name: array for head, array in zip(self._lowered.heads, self.raw.outputs)}
+        return {head.name: array for head, array in zip(self._lowered.heads, self._outputs)}
 
     def handles(self, kind: str, collect: Callable[[], None]) -> FrozenMapping[OutputHandle]:
         """Return handles on the outputs of the last pass.
@@ -287,7 +295,7 @@ class Bound:
         batch, now = self.batch, self.clock.now
         lengths = FrozenMapping(batch.lengths, "length", "the batch")
         found = {}
-        for head, array in zip(self._lowered.heads, self.raw.outputs):
+        for head, array in zip(self._lowered.heads, self._outputs):
             length = self.plan.outputs[head.name].length if head.name in self.plan.outputs else None
             steps = () if length is None else (int(batch.lengths[length].max()),)
             shape = (batch.rows, *steps, *array.shape[1 + len(steps) :])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._mxnet import mx
 from .binding import bind_plain
 from .bound import Bound
+from .capi import forward_of, prepared
 from .staging import host_slot
 
 STAMPS = 2**22  # numbers of steps are counted modulo this, so that a float32 holds each exactly
@@ -35,23 +36,22 @@ class Chain:
         """Start before the first step."""
         self.passed, self.due, self.wrong = (mx.nd.zeros((1,), ctx=context, dtype=dtype) for _ in range(3))
         self._counted = False
+        self._set_passed, self._set_due, self._set_wrong = (
+            prepared("_set_value", [], [array], ["src"]) for array in (self.passed, self.due, self.wrong)
+        )
 
     def expect(self, step: int, counts: list[Any]) -> None:
         """Queue the number of the step before this one, and the sum of its counts of wrong indices."""
-        _set(self.due, (step - 1) % STAMPS)
+        self._set_due(float((step - 1) % STAMPS))
         if counts:
             mx.nd.add_n(*(count.astype(self.wrong.dtype) for count in counts)).copyto(self.wrong)
         elif self._counted:
-            _set(self.wrong, 0)
+            self._set_wrong(0.0)
         self._counted = bool(counts)
 
     def restart(self, step: int) -> None:
         """Set the last step that has passed; nothing is queued, and what failed has been waited for."""
-        _set(self.passed, step % STAMPS)
-
-
-def _set(array: Any, number: int) -> None:
-    mx.nd._internal._set_value(src=float(number), out=array)  # noqa: SLF001 - `array[:] = number`, five times as fast
+        self._set_passed(float(step % STAMPS))
 
 
 class Verdict(NamedTuple):
@@ -118,11 +118,23 @@ class Guard:
         self._parameter = store.parameters.array[:1]
         size = self._packed.size + 1  # and one parameter, so that who reads it waits for the parameters
         self._seen, self._results = _results(slots, size, context, dtype)
-        self._stamps = [result[:1] for result in self._results]
+        self._run = forward_of(self._raw)
+        self._finish = [self._finishing(result) for result in self._results]
+
+    def _finishing(self, result: Any) -> list[Callable[..., None]]:
+        """Return what is queued at the end of a step."""
+        stamp = result[:1]
+        # copies that fail where the parameters have failed to move
+        moves = [
+            prepared("where", [stamp, new, new], [array])
+            for new, array in zip(self._selected, self._auxiliary.values())
+        ]
+        packing = prepared("Concat", [self._packed, self._parameter], [result], num_args=2, dim=0)
+        return [packing, *moves, prepared("_copyto", [stamp], [self._chain.passed])]
 
     def judge(self) -> None:
         """Queue the verdict on the pass."""
-        self._raw.forward(is_train=False)
+        self._run()
 
     def has_finished(self, slot: int, step: int) -> bool:
         """Tell whether a step has passed, as far as the host can see without waiting."""
@@ -130,11 +142,8 @@ class Guard:
 
     def finish(self, slot: int) -> None:
         """Queue the result, and the move of the auxiliary arrays, once the parameters have moved."""
-        mx.nd.concat(self._packed, self._parameter, dim=0, out=self._results[slot])
-        stamp = self._stamps[slot]
-        for new, array in zip(self._selected, self._auxiliary.values()):
-            mx.nd.where(stamp, new, new, out=array)  # a copy that fails where the parameters have failed to move
-        stamp.copyto(self._chain.passed)
+        for call in self._finish[slot]:
+            call()
 
     def result(self, slot: int) -> Any:
         """Return the NDArray with the result of a step."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._mxnet import mx
 from ..arrays import MOST_ELEMENTS
 from ..errors import ArgumentError
+from .capi import prepared
 from .inputs import CheckedBatch, Host, Steps
 
 CACHE_LINE = 64  # bytes
@@ -119,7 +120,12 @@ class Staging:
         self._wanted = dict(wanted)
         self._buffers = buffers
         self.arrays = {name: buffers.device(name, want) for name, want in wanted.items()}
-        self._slots = {name: buffers.host(name, want) for name, want in wanted.items()}
+        self._slots = {
+            name: [
+                (host, prepared("_copyto", [staged], [self.arrays[name]])) for host, staged in buffers.host(name, want)
+            ]
+            for name, want in wanted.items()
+        }
 
     def load(self, batch: CheckedBatch) -> int:
         """Copy a batch privately and queue its way to the device; return the slot. Does not wait."""
@@ -163,7 +169,7 @@ class Staging:
 
     def _load_host(self, name: str, value: Host, lengths: NDArray[np.int64] | None, turn: int) -> None:
         self._buffers.zeroed.pop(name, None)
-        host, staged = self._slots[name][turn]
+        host, copy = self._slots[name][turn]
         rows = len(value)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(value, Steps):
@@ -174,7 +180,7 @@ class Staging:
                 _copy_padded(host[:rows], value, lengths)
         if rows < len(host):  # rows that are missing take part in the arithmetic: let them be harmless
             host[rows:] = host[rows - 1]
-        staged.copyto(self.arrays[name])
+        copy()
 
     def _load_device(self, name: str, array: Any, batch: CheckedBatch) -> None:
         self._buffers.zeroed.pop(name, None)

@@ -313,13 +313,18 @@ def test_a_step_that_was_cut_short_is_taken_back(linear_plan: mxt.Plan, kind: An
                 raise MemoryError("no more")
             super().apply(update, *arrays)
 
-        def apply_scaled(self, update: int, *arrays: Any) -> None:
-            if update == 3 and cut:
-                raise MemoryError("no more")
-            super().apply_scaled(update, *arrays)
+        def scaled(self, *arrays: Any) -> Any:
+            queue = super().scaled(*arrays)
+
+            def queue_or_not(update: int) -> None:
+                if update == 3 and cut:
+                    raise MemoryError("no more")
+                queue(update)
+
+            return queue_or_not
 
     if kind is mxt.SGD:
-        del Interrupted.apply_scaled
+        del Interrupted.scaled
     cut = True
     trainer = mxt.Trainer(linear_plan, Interrupted(0.1), batch_size=4, depth=4)
     twin = mxt.Trainer(linear_plan, kind(0.1), batch_size=4)
