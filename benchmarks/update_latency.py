@@ -71,40 +71,37 @@ def plain_loop(plan: mxt.Plan, size: Size) -> tuple[Callable[[Mapping[str, Any]]
 
 def measure(
     size: Size, step: Callable[[Mapping[str, Any]], Any], wait: Callable[[], Any], count: int
-) -> tuple[list[float], float]:
-    """Return the seconds that each call took, and the seconds of a whole step.
-
-    One step is always unfinished while another is queued, so that the device is busy and no queue grows.
-    """
+) -> tuple[list[float], list[float], float]:
+    """Return the seconds of calls that found the device idle, of calls that found it busy, and of a whole step."""
     generator = np.random.default_rng(0)
     words = generator.integers(0, size.words, (size.rows, size.steps + 1))
     batch = {"Input": words[:, :-1], "Target": words[:, 1:]}
     step(batch)
     wait()
-    calls = []
+    calls: tuple[list[float], list[float]] = [], []
     begin = time.perf_counter()
     for _ in range(count // 2):
-        for _ in range(2):
+        for kind in calls:  # one step is unfinished when the second is queued
             start = time.perf_counter()
             step(batch)
-            calls.append(time.perf_counter() - start)
+            kind.append(time.perf_counter() - start)
         wait()
-    return calls, (time.perf_counter() - begin) / len(calls)
+    return *calls, (time.perf_counter() - begin) / (2 * len(calls[0]))
 
 
 def main(count: int = 60) -> None:
     """Print a Markdown table."""
-    print("| net | | returns after, median (ms) | 99th percentile (ms) | a step takes (ms) |\n|---|---|---|---|---|")
+    print("Milliseconds until the call returns, where it finds the device busy or idle.\n")
+    print("| net | | busy, median | 99th percentile | idle, median | a step takes |\n|---|---|---|---|---|---|")
     for net, size in SIZES.items():
         plan = language_model(size)
         trainer = mxt.Trainer(plan, mxt.Adam(1e-3), batch_size=size.rows, lengths={"t": size.steps})
         rivals = {"Trainer.update": (trainer.update, trainer.current_loss), "plain MXNet loop": plain_loop(plan, size)}
+        steps = {"tiny": 40 * count, "large": 2 * count, "huge": count // 3}[net]
         for name, (step, wait) in rivals.items():
-            calls, whole = measure(
-                size, step, wait, max(4, count * (20 if net == "tiny" else 1) // (6 if net == "huge" else 1))
-            )
-            middle, slow = (1e3 * np.percentile(calls, percent) for percent in (50, 99))
-            print(f"| {net} | {name} | {middle:.2f} | {slow:.2f} | {1e3 * whole:.2f} |", flush=True)
+            idle, busy, whole = measure(size, step, wait, steps)
+            numbers = np.median(busy), np.percentile(busy, 99), np.median(idle), whole
+            print(f"| {net} | {name} | {' | '.join(f'{1e3 * number:.2f}' for number in numbers)} |", flush=True)
 
 
 if __name__ == "__main__":

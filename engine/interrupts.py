@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any
+
+# CPython's own functions behind those of the module, which make an enumeration's member of every number they see
+_signals: Any = sys.modules.get("_signal", signal)
 
 
 class Uninterrupted:
@@ -22,9 +26,9 @@ class Uninterrupted:
         """Put a handler in place of the one that raises."""
         self._caught: tuple[int, FrameType | None] | None = None
         main = threading.current_thread() is threading.main_thread()
-        self._handler: Any = signal.getsignal(signal.SIGINT) if main else None
+        self._handler: Any = _signals.getsignal(signal.SIGINT) if main else None
         if callable(self._handler):
-            signal.signal(signal.SIGINT, self._note)
+            _signals.signal(signal.SIGINT, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._caught = number, frame
@@ -34,7 +38,7 @@ class Uninterrupted:
     ) -> None:
         """Put the handler back, and let it handle what has come."""
         if callable(self._handler):
-            signal.signal(signal.SIGINT, self._handler)
+            _signals.signal(signal.SIGINT, self._handler)
             if self._caught is not None:
                 self._handler(*self._caught)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..executors.bound import Bucket
 from ..executors.inputs import CheckedBatch
@@ -123,7 +124,7 @@ class Recorder:
         self._steps = self._examples = self._true = self._padded = 0
         self._nans: dict[str, int] = {}
         self._begin: float | None = None
-        self._last: StepStats | None = None
+        self._last: tuple[Any, ...] | None = None  # of the last step, as `StepStats` takes it
         self._busy_until = 0.0
         self.timeline: Timeline | None = None
 
@@ -136,9 +137,9 @@ class Recorder:
         self, step: int, batch: CheckedBatch, bucket: Bucket, unfinished: int, times: tuple[float, float, float]
     ) -> None:
         """Count a step, given how long it was blocked, staged, and queued."""
-        sequences = [(int(batch.lengths[name].sum()), count) for name, count in bucket.lengths if name in batch.lengths]
-        true = sum(steps for steps, _ in sequences) if sequences else batch.rows
-        padded = bucket.batch_size * (sum(count for _, count in sequences) if sequences else 1)
+        found = batch.true_steps
+        true = sum(found.values()) if found else batch.rows
+        padded = bucket.batch_size * (sum(steps for name, steps in bucket.lengths if name in found) if found else 1)
         self._steps += 1
         self._examples += batch.rows
         self._true += true
@@ -150,7 +151,7 @@ class Recorder:
         self.queueing += queueing
         for port, count in batch.nans.items():
             self._nans[port] = self._nans.get(port, 0) + count
-        self._last = StepStats(step, batch.rows, true, padded, unfinished, blocked, staging, queueing)
+        self._last = (step, batch.rows, true, padded, unfinished, blocked, staging, queueing)
 
     def span(self, name: str, begin: float, step: int) -> float:
         """Note what the host has done for a step from a time to now; return how long it took, in seconds."""
@@ -187,5 +188,5 @@ class Recorder:
             starved=self.starved,
             skipped=tuple(self.skipped),
             nan_inputs=FrozenMapping(dict(self._nans)),
-            last=self._last,
+            last=None if self._last is None else StepStats(*self._last),
         )

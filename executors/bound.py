@@ -297,7 +297,7 @@ class Bound:
         found = {}
         for head, array in zip(self._lowered.heads, self._outputs):
             length = self.plan.outputs[head.name].length if head.name in self.plan.outputs else None
-            steps = () if length is None else (int(batch.lengths[length].max()),)
+            steps = () if length is None else (batch.longest[length],)
             shape = (batch.rows, *steps, *array.shape[1 + len(steps) :])
             found[head.name] = OutputHandle(
                 head.name, now, shape, lengths, length, array, self.clock, self.clock.ticket, kind, collect

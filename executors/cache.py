@@ -138,7 +138,7 @@ class Cache:
         entry.rows += batch.rows
         for name, steps in bound.bucket.lengths:
             if name in batch.lengths:
-                entry.steps_true += int(batch.lengths[name].sum())
+                entry.steps_true += batch.true_steps[name]
                 entry.steps_padded += steps * bound.bucket.batch_size
 
     def release(self, buckets: Iterable[Bucket]) -> None:

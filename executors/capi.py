@@ -1,8 +1,8 @@
 """Calls of MXNet that are made at every step, prepared once: the few private entry points that there are.
 
 Python's wrappers of MXNet look up names, convert arguments and make arrays anew at each call, which takes several times
-as long as to queue the work (an operator 20 to 30 microseconds, against 5). A prepared call has all of that behind it. The
-public interface is the fallback where MXNet's library has no such entry points, and gives the same bits.
+as long as to queue the work (an operator 20 to 30 microseconds, against 5). A prepared call has all of that behind it.
+The public interface is the fallback where MXNet's library has no such entry points, and gives the same bits.
 """
 
 from __future__ import annotations

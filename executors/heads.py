@@ -128,5 +128,5 @@ def count(plan: Plan, port: str, batch: CheckedBatch) -> int:
     if loss.length is None:
         return batch.rows
     if loss.is_loss:
-        return int(batch.lengths[loss.length].sum())
-    return batch.rows * int(batch.lengths[loss.length].max())
+        return batch.true_steps[loss.length]
+    return batch.rows * batch.longest[loss.length]

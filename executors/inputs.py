@@ -72,14 +72,35 @@ class CheckedBatch:
     left_out: tuple[str, ...] = ()
     nans: dict[str, int] = field(default_factory=dict)
 
+    # What is asked for several times a step is computed once. (functools.cached_property takes a lock before Python
+    # 3.12, and 10 microseconds with it.)
+    _totals: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
+
     @property
     def longest(self) -> dict[str, int]:
         """The longest example's number of steps, by length name."""
-        return {name: int(found.max()) for name, found in self.lengths.items()}
+        return self._total("max")
+
+    @property
+    def shortest(self) -> dict[str, int]:
+        """The shortest example's number of steps, by length name."""
+        return self._total("min")
+
+    @property
+    def true_steps(self) -> dict[str, int]:
+        """The number of steps of all examples together, by length name."""
+        return self._total("sum")
+
+    def _total(self, kind: str) -> dict[str, int]:
+        found = self._totals.get(kind)
+        if found is None:
+            found = {name: int(getattr(lengths, kind)()) for name, lengths in self.lengths.items()}
+            self._totals[kind] = found
+        return found
 
     def pads(self, lengths: Mapping[str, int]) -> bool:
         """Tell whether an example is shorter than the bucket of these lengths."""
-        return any(int(found.min()) < lengths[name] for name, found in self.lengths.items())
+        return any(steps < lengths[name] for name, steps in self.shortest.items())
 
 
 @dataclass(frozen=True)

@@ -133,10 +133,10 @@ class Staging:
         self._buffers.turn = (turn + 1) % self._buffers.slots
         for name, lengths in batch.lengths.items():
             if f"length:{name}" in self._wanted:
-                self._load_host(f"length:{name}", lengths, None, turn)
+                self._load_host(f"length:{name}", lengths, batch, turn)
         for name, value in batch.host.items():
             if name in self._wanted:
-                self._load_host(name, value, self._lengths(name, batch), turn)
+                self._load_host(name, value, batch, turn)
         for name, array in batch.device.items():
             if name in self._wanted:
                 self._load_device(name, array, batch)
@@ -159,25 +159,20 @@ class Staging:
         """
         array = self._slots[name][turn][0] if name in batch.host else self._kept(name, turn).asnumpy()
         length = self._wanted[name].length
-        steps = () if length is None else (slice(int(batch.lengths[length].max())),)
+        steps = () if length is None else (slice(batch.longest[length]),)
         kept: NDArray[Any] = array[(slice(batch.rows), *steps)].copy()
         return kept
 
-    def _lengths(self, name: str, batch: CheckedBatch) -> NDArray[np.int64] | None:
-        length = self._wanted[name].length
-        return None if length is None else batch.lengths[length]
-
-    def _load_host(self, name: str, value: Host, lengths: NDArray[np.int64] | None, turn: int) -> None:
+    def _load_host(self, name: str, value: Host, batch: CheckedBatch, turn: int) -> None:
         self._buffers.zeroed.pop(name, None)
         host, copy = self._slots[name][turn]
-        rows = len(value)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if isinstance(value, Steps):
-                value.dense(host[:rows])
-            elif lengths is None:
-                np.copyto(host[:rows], value, casting="unsafe")
-            else:
-                _copy_padded(host[:rows], value, lengths)
+        rows, length = len(value), self._wanted[name].length
+        if isinstance(value, Steps):
+            value.dense(host[:rows])
+        elif length is None or batch.shortest[length] == value.shape[1] == host.shape[1]:
+            np.copyto(host[:rows], value, casting="unsafe")
+        else:
+            _copy_padded(host[:rows], value, batch.lengths[length], batch.longest[length])
         if rows < len(host):  # rows that are missing take part in the arithmetic: let them be harmless
             host[rows:] = host[rows - 1]
         copy()
@@ -198,13 +193,13 @@ class Staging:
 
     def _fit_steps(self, array: Any, steps: int, length: str, batch: CheckedBatch) -> Any:
         """Return ``(rows, steps, ...)`` with zeros over padding; queued."""
-        longest = int(batch.lengths[length].max())
+        longest = batch.longest[length]
         if array.shape[1] > longest:
             array = mx.nd.slice_axis(array, axis=1, begin=0, end=longest)
         if longest < steps:
             rest = (array.shape[0], steps - longest, *array.shape[2:])
             array = mx.nd.concat(array, mx.nd.zeros(rest, ctx=array.context, dtype=array.dtype), dim=1)
-        if int(batch.lengths[length].min()) < longest:
+        if batch.shortest[length] < longest:
             true = self.arrays[f"length:{length}"][: batch.rows]
             array = mx.nd.SequenceMask(array, true, use_sequence_length=True, axis=1)
         return array
@@ -220,12 +215,11 @@ class Staging:
         return sum(want.bytes for want in self._wanted.values()) * (1 + self._buffers.slots)
 
 
-def _copy_padded(host: NDArray[Any], value: NDArray[Any], lengths: NDArray[np.int64]) -> None:
-    """Copy true steps into ``(rows, t, ...)``, and zeros over padding."""
-    longest = int(lengths.max())
-    np.copyto(host[:, :longest], value[:, :longest], casting="unsafe")
-    if int(lengths.min()) < host.shape[1]:
-        host[np.arange(host.shape[1]) >= lengths[:, None]] = 0
+def _copy_padded(host: NDArray[Any], value: NDArray[Any], lengths: NDArray[np.int64], longest: int) -> None:
+    """Copy true steps into ``(rows, t, ...)``, and zeros over padding, where there may be any numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.copyto(host[:, :longest], value[:, :longest], casting="unsafe")
+    host[np.arange(host.shape[1]) >= lengths[:, None]] = 0
 
 
 def host_slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
