@@ -1,0 +1,56 @@
+"""What the guard of a step costs: the same training with it and without, side by side.
+
+Run as ``python benchmarks/guard.py [steps]``. `SGD` has no operator of MXNet's that can be held back on the device, so
+with a guard its move goes through a copy.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+from update_latency import SIZES, Size, language_model
+
+import mxtrainer as mxt
+from mxtrainer.engine.optimizers import Optimizer
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "Adam": mxt.Adam(1e-3),
+    "SGD": mxt.SGD(0.01),
+    "SGD, momentum": mxt.SGD(0.01, momentum=0.9),
+}
+
+
+def measure(size: Size, optimizer: Optimizer, count: int) -> list[list[float]]:
+    """Return the seconds of steps with and without a guard, in turns."""
+    plan = language_model(size)
+    trainers = [
+        mxt.Trainer(plan, optimizer, batch_size=size.rows, lengths={"t": size.steps}, guard=guard)
+        for guard in (True, False)
+    ]
+    words = np.random.default_rng(0).integers(0, size.words, (size.rows, size.steps + 1))
+    batch = {"Input": words[:, :-1], "Target": words[:, 1:]}
+    found: list[list[float]] = [[], []]
+    for _ in range(count):
+        for trainer, times in zip(trainers, found):
+            begin = time.perf_counter()
+            trainer.update(batch)
+            trainer.current_loss()
+            times.append(time.perf_counter() - begin)
+    return [times[count // 10 :] for times in found]
+
+
+def main(count: int = 40) -> None:
+    """Print a Markdown table."""
+    print("| net | optimizer | with guard, median (ms) | without | ratio |\n|---|---|---|---|---|")
+    for net in ("tiny", "large"):
+        for name, optimizer in OPTIMIZERS.items():
+            guarded, free = (
+                1e3 * np.median(times) for times in measure(SIZES[net], optimizer, count * (20 if net == "tiny" else 1))
+            )
+            print(f"| {net} | {name} | {guarded:.2f} | {free:.2f} | {guarded / free:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
