@@ -102,8 +102,7 @@ class LossSums:
         Raises:
             ArgumentError: The reduction is neither.
         """
-        if reduction not in REDUCTIONS:
-            raise ArgumentError(f'reduction must be "mean" or "sum", got {reduction!r}')
+        check_reduction(reduction)
         counted = {port: count for port, count in self._counts.items() if count}
         values = {port: self._sums[port] / (count if reduction == "mean" else 1) for port, count in counted.items()}
         weights = {port: self._plan.losses[port].weight for port in values}
@@ -115,3 +114,13 @@ def _sum_of_means(array: NDArray[Any], lengths: NDArray[np.int64]) -> float:
     per_step = array.reshape(*array.shape[:2], -1).sum(axis=2, dtype=np.float64)
     true = np.arange(per_step.shape[1]) < lengths[:, None]
     return float((np.where(true, per_step, 0.0).sum(axis=1) / lengths).sum())
+
+
+def check_reduction(reduction: object) -> None:
+    """Check a reduction.
+
+    Raises:
+        ArgumentError: It is neither "mean" nor "sum".
+    """
+    if reduction not in REDUCTIONS:
+        raise ArgumentError(f'reduction must be "mean" or "sum", got {reduction!r}')

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._mxnet import mx
+from ..executors.capi import prepared
 from ..executors.guard import Guard
 from ..executors.replay import Culprit
 from .optimizers import Optimizer
@@ -21,44 +22,71 @@ class Moves:
         optimizer: The optimizer.
         parameters: ``(elements,)``.
         gradients: ``(elements,)``.
+        guarded: Whether a guard may hold moves back.
 
     Attributes:
         state: The optimizer's state.
+        token: What `Guard` takes where moves go through a copy, else None.
     """
 
-    def __init__(self, optimizer: Optimizer, parameters: Any, gradients: Any) -> None:
+    def __init__(self, optimizer: Optimizer, parameters: Any, gradients: Any, guarded: bool) -> None:
         """Make the optimizer's state."""
         self._optimizer = optimizer
         self._parameters = parameters
         self._gradients = gradients
         self.state = tuple(optimizer.start(parameters))
         # MXNet has the operators that skip in float32 alone
-        self._scaled = getattr(optimizer, "scaled", None) if np.dtype(parameters.dtype) == np.float32 else None
-        self._copy: list[Any] | None = None
+        scaled = getattr(optimizer, "scaled", None) if np.dtype(parameters.dtype) == np.float32 else None
+        self._scaled = scaled
+        self._copy: list[Any] = []
         self._prepared: weakref.WeakKeyDictionary[Guard, Callable[[int], None]] = weakref.WeakKeyDictionary()
+        self.token: Any = None
+        if guarded and scaled is None:
+            self._copy = [mx.nd.zeros_like(array) for array in (parameters, *self.state)]
+            self.token = mx.nd.zeros((2 + len(self._copy),), ctx=parameters.context, dtype=parameters.dtype)
 
     @property
     def arrays(self) -> list[Any]:
         """Everything that a move writes."""
-        return [self._parameters, *self.state, *(self._copy or ())]
+        return [self._parameters, *self.state, *self._copy, *([] if self.token is None else [self.token])]
 
     def close(self) -> None:
         """Let go of the state."""
-        self.state, self._copy = (), None
+        self.state, self._copy, self.token = (), [], None
         self._prepared.clear()
 
     def queue(self, step: int, guard: Guard | None) -> None:
         """Queue the move of a step; with a guard, nothing changes a bit unless that says go."""
         if guard is None:
             self._optimizer.apply(step, self._parameters, self._gradients, self.state)
-        elif self._scaled is not None:
-            move = self._prepared.get(guard)
-            if move is None:
-                move = self._scaled(self._parameters, self._gradients, self.state, guard.scale)
-                self._prepared[guard] = move
-            move(step)
-        else:
-            self._queue_on_copy(step, guard.go)
+            return
+        move = self._prepared.get(guard)
+        if move is None:
+            state = self._parameters, self._gradients, self.state
+            move = self._on_copy(guard) if self._scaled is None else self._scaled(*state, guard.scale)
+            self._prepared[guard] = move
+        move(step)
+
+    def _on_copy(self, guard: Guard) -> Callable[[int], None]:
+        """Return what applies a move to a copy, and takes that over in whole where the guard says go."""
+        optimizer, gradients = self._optimizer, self._gradients
+        arrays, copies = [self._parameters, *self.state], self._copy
+        one = mx.nd.ones((1,), ctx=self._parameters.context, dtype=self._parameters.dtype)
+        sealed = [one, guard.go, *(copy.reshape((-1,))[:1] for copy in copies)]
+        seal = prepared("Concat", sealed, [self.token], num_args=len(sealed), dim=0)
+        copying = [prepared("_copyto", [array], [copy]) for array, copy in zip(arrays, copies)]
+        rows = [(array.reshape((1, -1)), copy.reshape((1, -1))) for array, copy in zip(arrays, copies)]
+        taking = [prepared("where", [self.token[1:2], copy, array], [array]) for array, copy in rows]
+
+        def queue(step: int) -> None:
+            for call in copying:
+                call()
+            optimizer.apply(step, copies[0], gradients, tuple(copies[1:]))
+            seal()
+            for call in taking:
+                call()
+
+        return queue
 
     def trial(self, step: int) -> Culprit | None:
         """Apply the move of a step to copies, and see whether it fails; waits."""
@@ -70,18 +98,3 @@ class Moves:
         except mx.MXNetError as error:
             return Culprit(None, None, cause=error)
         return None
-
-    def _queue_on_copy(self, step: int, go: Any) -> None:
-        """Apply the move to a copy, and take that over where the guard says go."""
-        arrays = [self._parameters, *self.state]
-        if self._copy is None:
-            self._copy = [mx.nd.zeros_like(array) for array in arrays]
-        for array, copy in zip(arrays, self._copy):
-            array.copyto(copy)
-        self._optimizer.apply(step, self._copy[0], self._gradients, tuple(self._copy[1:]))
-        go = mx.nd.concat(go, *(copy.reshape((-1,))[:1] for copy in self._copy), dim=0)[
-            :1
-        ]  # fails where one of the copies has
-        for array, copy in zip(arrays, self._copy):
-            row = array.reshape((1, -1))
-            mx.nd.where(go, copy.reshape((1, -1)), row, out=row)

@@ -202,7 +202,8 @@ class Pipeline:
     def _guard(self, bound: Bound) -> Guard:
         guard = self._guards.get(bound)
         if guard is None:
-            guard = Guard(bound, self._chain, self._on_nan if self._guarded else None, self._depth)
+            on_nan = self._on_nan if self._guarded else None
+            guard = Guard(bound, self._chain, on_nan, self._depth, self._moves.token)
             self._guards[bound] = guard
         return guard
 

@@ -27,7 +27,7 @@ from ..plans.plan import Plan
 from ..resources import Resource
 from .evaluation import Evaluation, Evaluator
 from .interrupts import Uninterrupted
-from .losses import Losses
+from .losses import Losses, check_reduction
 from .moves import Moves
 from .optimizers import Optimizer
 from .pipeline import Origin, Pipeline, Ready
@@ -109,7 +109,7 @@ class Trainer(Resource):
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
         self._store = ParameterStore(plan, device, seed, arrays)
         guarded, reaction = _guarding(guard, on_nan)
-        moves = Moves(optimizer, self._store.parameters.array, self._store.gradients.array)
+        moves = Moves(optimizer, self._store.parameters.array, self._store.gradients.array, guarded)
         self._clock = Clock()
         buffers = InputBuffers(self._store.context, self._depth + 1, keeps=guarded)  # one more for what is staged
         shared = Shared(self._store, self._clock, buffers, wanted)
@@ -354,6 +354,7 @@ class Trainer(Resource):
             >>> trainer.loss_at(1)
             {'Loss': 2.5}
         """
+        check_reduction(reduction)
         if not is_integer(step):
             raise ArgumentError(f"step must be an integer, got {step!r}")
         with self._alone():
@@ -375,6 +376,7 @@ class Trainer(Resource):
             ArgumentError: The reduction is unknown.
             StepError: A step is known to have failed.
         """
+        check_reduction(reduction)
         with self._alone():
             self._check_alive()
             self._steps.look()

@@ -86,13 +86,15 @@ class Guard:
         on_nan: What a step comes to whose losses or gradients are not finite: "raise": it moves nothing, nor do those
             behind it; "skip": it moves nothing; "ignore": it moves. None: it holds nothing back, whatever happens.
         slots: How many steps may be unread.
+        token: Where the move goes through a copy: what is 1, and then `go`, once the copy has been moved, and 0 between
+            steps.
 
     Attributes:
         go: ``(1,)``: 1 where the step may move, 0 elsewhere.
         scale: ``(1,)``: 1 where the step may move, NaN elsewhere.
     """
 
-    def __init__(self, bound: Bound, chain: Chain, on_nan: str | None, slots: int) -> None:
+    def __init__(self, bound: Bound, chain: Chain, on_nan: str | None, slots: int, token: Any = None) -> None:
         """Bind it to what the graph gives."""
         store, context, dtype = bound.store, bound.store.context, bound.plan.dtype
         outputs = bound.raw_outputs()
@@ -115,22 +117,30 @@ class Guard:
         symbol = _graph({name: mx.sym.var(name) for name in arguments}, list(bound.moved), on_nan)
         self._raw = bind_plain(symbol, arguments, context)
         self._packed, self.scale, self.go, *self._selected = self._raw.outputs
-        self._parameter = store.parameters.array[:1]
-        size = self._packed.size + 1  # and one parameter, so that who reads it waits for the parameters
+        # what the result is to wait for, and be read with: the parameters, and the token if there is one
+        self._ends = [store.parameters.array[:1]] if token is None else [store.parameters.array[:1], token[:1]]
+        size = self._packed.size + len(self._ends)
         self._seen, self._results = _results(slots, size, context, dtype)
         self._run = forward_of(self._raw)
-        self._finish = [self._finishing(result) for result in self._results]
+        self._finish = [self._finishing(result, token) for result in self._results]
+        self._has_token = token is not None
 
-    def _finishing(self, result: Any) -> list[Callable[..., None]]:
-        """Return what is queued at the end of a step."""
-        stamp = result[:1]
-        # copies that fail where the parameters have failed to move
-        moves = [
-            prepared("where", [stamp, new, new], [array])
-            for new, array in zip(self._selected, self._auxiliary.values())
-        ]
-        packing = prepared("Concat", [self._packed, self._parameter], [result], num_args=2, dim=0)
-        return [packing, *moves, prepared("_copyto", [stamp], [self._chain.passed])]
+    def _finishing(self, result: Any, token: Any) -> list[Callable[[], None]]:
+        """Return what is queued at the end of a step.
+
+        MXNet skips an operator whose inputs have failed, but not those behind it once someone has been told. So what
+        lets a step move is taken back at its end: if the next guard is skipped, nothing of an earlier step says go.
+        """
+        inputs = [self._packed, *self._ends]
+        packing = prepared("Concat", inputs, [result], num_args=len(inputs), dim=0)
+        stamp, passed = result[:1], self._chain.passed
+        if token is None:
+            go, passing = self.go, prepared("_copyto", [stamp], [passed])
+        else:
+            go, passing = token[1:2], prepared("where", [token[:1], stamp, passed], [passed])
+        moves = [prepared("where", [go, new, old], [old]) for new, old in zip(self._selected, self._auxiliary.values())]
+        spent = [self.scale, self.go] if token is None else [token, self.go]
+        return [packing, *moves, passing, *(prepared("_set_value", [], [array], src=0.0) for array in spent)]
 
     def judge(self) -> None:
         """Queue the verdict on the pass."""
@@ -163,7 +173,8 @@ class Guard:
             losses[port] = numbers[begin:end].reshape(shape)
             begin = end
         due = step % STAMPS
-        return Verdict(number == due, stamp == due, bool(finite), float(np.sqrt(square)), int(wrong), losses)
+        known = number == due and (not self._has_token or numbers[-1] == 1)
+        return Verdict(known, stamp == due, bool(finite), float(np.sqrt(square)), int(wrong), losses)
 
 
 def _results(slots: int, size: int, context: Any, dtype: str) -> tuple[list[NDArray[Any]], list[Any]]:
