@@ -38,6 +38,9 @@ class Moves:
         # MXNet has the operators that skip in float32 alone
         scaled = getattr(optimizer, "scaled", None) if np.dtype(parameters.dtype) == np.float32 else None
         self._scaled = scaled
+        # the operator that a guard can hold back is used without one too: others round otherwise
+        one = mx.nd.ones((1,), ctx=parameters.context, dtype=parameters.dtype)
+        self._free: Callable[[int], None] | None = self._applying() if scaled is None else self._in_place(scaled, one)
         self._copy: list[Any] = []
         self._prepared: weakref.WeakKeyDictionary[Guard, Callable[[int], None]] = weakref.WeakKeyDictionary()
         self.token: Any = None
@@ -54,18 +57,23 @@ class Moves:
         """Let go of the state."""
         self.state, self._copy, self.token = (), [], None
         self._prepared.clear()
+        self._free = None
 
     def queue(self, step: int, guard: Guard | None) -> None:
         """Queue the move of a step; with a guard, nothing changes a bit unless that says go."""
-        if guard is None:
-            self._optimizer.apply(step, self._parameters, self._gradients, self.state)
-            return
-        move = self._prepared.get(guard)
+        move = self._free if guard is None else self._prepared.get(guard)
         if move is None:
-            state = self._parameters, self._gradients, self.state
-            move = self._on_copy(guard) if self._scaled is None else self._scaled(*state, guard.scale)
+            assert guard is not None  # that case is prepared
+            move = self._on_copy(guard) if self._scaled is None else self._in_place(self._scaled, guard.scale)
             self._prepared[guard] = move
         move(step)
+
+    def _in_place(self, scaled: Callable[..., Callable[[int], None]], scale: Any) -> Callable[[int], None]:
+        return scaled(self._parameters, self._gradients, self.state, scale)
+
+    def _applying(self) -> Callable[[int], None]:
+        optimizer, arrays = self._optimizer, (self._parameters, self._gradients, self.state)
+        return lambda step: optimizer.apply(step, *arrays)
 
     def _on_copy(self, guard: Guard) -> Callable[[int], None]:
         """Return what applies a move to a copy, and takes that over in whole where the guard says go."""

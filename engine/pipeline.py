@@ -23,6 +23,7 @@ from ..executors.handles import Clock
 from ..executors.indices import check_indices
 from ..executors.inputs import CheckedBatch, Limits, check_batch
 from ..executors.replay import Culprit, replay
+from ..executors.snapshot import Snapshot
 from .interrupts import Wait
 from .losses import LossSums
 from .moves import Moves
@@ -110,7 +111,7 @@ class Pipeline:
         moves: The optimizer's moves.
         clock: Counts the steps.
         depth: How many steps may be unfinished.
-        guarded: Whether steps that fail, or whose numbers are not finite, move nothing.
+        every: Every so many steps one is guarded; 0: none.
         on_nan: What a guarded step comes to whose numbers are not finite; see `Guard`.
 
     Attributes:
@@ -121,17 +122,20 @@ class Pipeline:
         staged: The batch of the next step, where it has been loaded.
     """
 
-    def __init__(self, buckets: Buckets, moves: Moves, clock: Clock, depth: int, guarded: bool, on_nan: str) -> None:
+    def __init__(self, buckets: Buckets, moves: Moves, clock: Clock, depth: int, every: int, on_nan: str) -> None:
         """Start with no steps."""
         self._buckets = buckets
         self._store = buckets.store
         self._moves = moves
         self._clock = clock
         self._depth = depth
-        self._guarded = guarded
+        self._every = every
         self._on_nan = on_nan
         self._chain = Chain(self._store.context, self._store.plan.dtype)
-        self._guards: weakref.WeakKeyDictionary[Bound, Guard] = weakref.WeakKeyDictionary()
+        self._guards: weakref.WeakKeyDictionary[Bound, dict[bool, Guard]] = weakref.WeakKeyDictionary()
+        self._snapshot = Snapshot([*moves.arrays, self._store.auxiliary.array]) if every > 1 else None
+        self._good = 0  # the last step whose arrays can be gone back to
+        self._since: list[tuple[int, Batch]] = []  # the steps after it that have finished
         self._wait = Wait()
         self.pending: deque[Step] = deque()
         self.losses: dict[int, LossSums] = {}
@@ -185,12 +189,15 @@ class Pipeline:
     def _queue(self, staged: Staged) -> int:
         begin = time.perf_counter()
         number, bound, loaded = self._clock.now + 1, staged.ready.bound, staged.loaded
-        guard = self._guard(bound)
+        guarded = self._every > 0 and number % self._every == 0
+        guard = self._guard(bound, guarded)
         self._chain.expect(number, [check.count for check in loaded.index_checks])
         staged.ready.executor.queue(bound, loaded)  # the clock moves: this is now the step
         bound.backward()
         guard.judge()
-        self._moves.queue(number, guard if self._guarded else None)
+        self._moves.queue(number, guard if guarded else None)
+        if not guarded:
+            bound.move()
         slot = number % self._depth
         guard.finish(slot)
         self._store.touch()
@@ -199,13 +206,12 @@ class Pipeline:
         self.pending.append(Step(number, loaded, staged.ready.origin, bound.bucket, guard, slot, begin))
         return number
 
-    def _guard(self, bound: Bound) -> Guard:
-        guard = self._guards.get(bound)
-        if guard is None:
-            on_nan = self._on_nan if self._guarded else None
-            guard = Guard(bound, self._chain, on_nan, self._depth, self._moves.token)
-            self._guards[bound] = guard
-        return guard
+    def _guard(self, bound: Bound, guarded: bool) -> Guard:
+        guards = self._guards.setdefault(bound, {})
+        if guarded not in guards:
+            held = (self._on_nan, self._depth, self._moves.token, self._snapshot) if guarded else (None, self._depth)
+            guards[guarded] = Guard(bound, self._chain, *held)
+        return guards[guarded]
 
     # Waiting
 
@@ -247,8 +253,12 @@ class Pipeline:
             self._fail_by_index(step)
         if not verdict.passed:
             self._fail(step, "gave losses or gradients that are not finite", None)
-        if self._guarded and self._on_nan == "skip" and not verdict.finite:
-            self.recorder.skip(step.number)
+        if step.number % max(1, self._every) == 0:
+            self._good, self._since = step.number, []
+            if self._on_nan == "skip" and not verdict.finite:
+                self.recorder.skip(step.number)
+        else:
+            self._since.append((step.number, _private(step.loaded, step.origin, step.number)))
         sums = LossSums(self._store.plan)
         sums.add(verdict.losses, step.loaded.batch.rows, step.loaded.batch.lengths)
         self.losses[step.number] = sums
@@ -292,7 +302,7 @@ class Pipeline:
         self.staged = None
         self.pending.clear()
         self._drain()
-        return batches[0][1], tuple(batches[1:])
+        return batches[0][1], (*self._since, *batches[1:])
 
     def _raise(self, error: StepError, step: Step, batch: Batch, dropped: tuple[tuple[int, Batch], ...]) -> NoReturn:
         error.batch, error.dropped = batch, dropped
@@ -329,7 +339,7 @@ class Pipeline:
         failure = self.failure
         if failure is None:
             return None
-        if not self._guarded:
+        if not self._every:
             raise Error(
                 "guard=False keeps nothing to go back to: the arrays may be half-changed. Make a new trainer, with "
                 "arrays that you have kept"
@@ -337,8 +347,11 @@ class Pipeline:
         self.failure = None
         self.collect()  # a step that was cut short has others before it, which are good
         self._drain()
-        self._clock.turn_back(failure.step - 1)
-        self._chain.restart(failure.step - 1)
+        if self._snapshot is not None:
+            self._snapshot.restore()
+        self._since = []
+        self._clock.turn_back(self._good)
+        self._chain.restart(self._good)
         staged, self._staged_batch = self._staged_batch, None
         return staged
 

@@ -56,8 +56,9 @@ class Trainer(Resource):
         depth: How many steps may be unfinished: `update` waits only when there are as many. Each takes host memory
             of the size of the inputs.
         guard: Whether each step is judged on the device before it moves anything: one that fails, and what is queued
-            behind it, moves nothing, and `recover` goes on from before it. Without, a step that fails leaves the
-            arrays as they happen to be.
+            behind it, moves nothing, and `recover` goes on from before it. A number n: every nth step is, and its
+            arrays are kept; what fails is found up to n steps late, and `recover` goes back to the last of these.
+            False: none; a step that fails leaves the arrays as they happen to be.
         on_nan: What becomes of a step whose losses or gradients are not finite: "raise", by default with a guard: it
             moves nothing and is a `StepError`; "skip": it moves nothing and training goes on; "ignore", by default
             without a guard: it moves.
@@ -93,7 +94,7 @@ class Trainer(Resource):
         seed: int | None = 0,
         arrays: object = None,
         depth: int = 2,
-        guard: bool = True,
+        guard: bool | int = True,
         on_nan: str | None = None,
         input_gradients: Sequence[str] = (),
         bytes_kept: int | None = BYTES_KEPT,
@@ -108,16 +109,16 @@ class Trainer(Resource):
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
         self._store = ParameterStore(plan, device, seed, arrays)
-        guarded, reaction = _guarding(guard, on_nan)
-        moves = Moves(optimizer, self._store.parameters.array, self._store.gradients.array, guarded)
+        every, reaction = _guarding(guard, on_nan)
+        moves = Moves(optimizer, self._store.parameters.array, self._store.gradients.array, guarded=every > 0)
         self._clock = Clock()
-        buffers = InputBuffers(self._store.context, self._depth + 1, keeps=guarded)  # one more for what is staged
+        buffers = InputBuffers(self._store.context, self._depth + 1, keeps=every > 0)  # one more for what is staged
         shared = Shared(self._store, self._clock, buffers, wanted)
         self._bucketed = Buckets(shared, policy, self._batch_size, True, kept)
         self._evaluator = Evaluator(self._store, policy, self._batch_size, self._clock, kept)
         self._limits = Limits.of(plan, self._batch_size, self._clock)
         self._last: Bound | None = None
-        self._steps = Pipeline(self._bucketed, moves, self._clock, self._depth, guarded, reaction)
+        self._steps = Pipeline(self._bucketed, moves, self._clock, self._depth, every, reaction)
         self._given = 0
         self._closed = False
         self._process = os.getpid()
@@ -570,17 +571,20 @@ def _check(plan: object, optimizer: object) -> None:
         raise NetError(f"all outputs have weight 0 ({', '.join(plan.outputs)}), so there is nothing to train")
 
 
-def _guarding(guard: object, on_nan: object) -> tuple[bool, str]:
-    """Return whether steps are guarded, and what becomes of those that are not finite."""
-    if not isinstance(guard, bool):
-        raise ArgumentError(f"guard must be True or False, got {guard!r}")
+def _guarding(guard: object, on_nan: object) -> tuple[int, str]:
+    """Return every how many steps one is guarded, 0 for none, and what becomes of those that are not finite."""
+    if not isinstance(guard, bool) and not (is_integer(guard) and guard > 0):
+        raise ArgumentError(f"guard must be True, False, or n for every nth step, got {guard!r}")
+    every = int(guard)
     if on_nan is None:
-        return guard, "raise" if guard else "ignore"
+        return every, "raise" if every else "ignore"
     if not isinstance(on_nan, str) or on_nan not in ON_NAN:
         raise ArgumentError(f"on_nan must be one of {', '.join(ON_NAN)}, got {on_nan!r}")
-    if not guard and on_nan != "ignore":
+    if not every and on_nan != "ignore":
         raise ArgumentError(f'on_nan="{on_nan}" needs the guard, which knows what is finite; leave out guard=False')
-    return guard, on_nan
+    if every > 1 and on_nan == "skip":
+        raise ArgumentError('on_nan="skip" needs the guard at every step: once such numbers have moved, none is finite')
+    return every, on_nan
 
 
 def _policy(plan: Plan, lengths: Mapping[str, int] | None, buckets: Policy | None) -> Policy:

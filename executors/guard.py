@@ -13,6 +13,7 @@ from .._mxnet import mx
 from .binding import bind_plain
 from .bound import Bound
 from .capi import forward_of, prepared
+from .snapshot import Snapshot
 from .staging import host_slot
 
 STAMPS = 2**22  # numbers of steps are counted modulo this, so that a float32 holds each exactly
@@ -84,17 +85,27 @@ class Guard:
         bound: The graph, in training mode.
         chain: What links the steps.
         on_nan: What a step comes to whose losses or gradients are not finite: "raise": it moves nothing, nor do those
-            behind it; "skip": it moves nothing; "ignore": it moves. None: it holds nothing back, whatever happens.
+            behind it; "skip": it moves nothing; "ignore": it moves. None: it looks for failures alone, and holds
+            nothing back.
         slots: How many steps may be unread.
         token: Where the move goes through a copy: what is 1, and then `go`, once the copy has been moved, and 0 between
             steps.
+        snapshot: What is taken at the end of a step that moves, if anything.
 
     Attributes:
         go: ``(1,)``: 1 where the step may move, 0 elsewhere.
         scale: ``(1,)``: 1 where the step may move, NaN elsewhere.
     """
 
-    def __init__(self, bound: Bound, chain: Chain, on_nan: str | None, slots: int, token: Any = None) -> None:
+    def __init__(
+        self,
+        bound: Bound,
+        chain: Chain,
+        on_nan: str | None,
+        slots: int,
+        token: Any = None,
+        snapshot: Snapshot | None = None,
+    ) -> None:
         """Bind it to what the graph gives."""
         store, context, dtype = bound.store, bound.store.context, bound.plan.dtype
         outputs = bound.raw_outputs()
@@ -122,10 +133,10 @@ class Guard:
         size = self._packed.size + len(self._ends)
         self._seen, self._results = _results(slots, size, context, dtype)
         self._run = forward_of(self._raw)
-        self._finish = [self._finishing(result, token) for result in self._results]
+        self._finish = [self._finishing(result, token, snapshot) for result in self._results]
         self._has_token = token is not None
 
-    def _finishing(self, result: Any, token: Any) -> list[Callable[[], None]]:
+    def _finishing(self, result: Any, token: Any, snapshot: Snapshot | None) -> list[Callable[[], None]]:
         """Return what is queued at the end of a step.
 
         MXNet skips an operator whose inputs have failed, but not those behind it once someone has been told. So what
@@ -139,8 +150,9 @@ class Guard:
         else:
             go, passing = token[1:2], prepared("where", [token[:1], stamp, passed], [passed])
         moves = [prepared("where", [go, new, old], [old]) for new, old in zip(self._selected, self._auxiliary.values())]
+        taking = [] if snapshot is None else snapshot.taking(go)
         spent = [self.scale, self.go] if token is None else [token, self.go]
-        return [packing, *moves, passing, *(prepared("_set_value", [], [array], src=0.0) for array in spent)]
+        return [packing, *moves, passing, *taking, *(prepared("_set_value", [], [array], src=0.0) for array in spent)]
 
     def judge(self) -> None:
         """Queue the verdict on the pass."""
@@ -196,8 +208,6 @@ def _graph(inputs: Mapping[str, Any], moved: list[str], on_nan: str | None) -> A
     unsound = mx.sym.add_n(square * 0, *(mx.sym.sum(loss * 0) for loss in losses))  # 0, or NaN
     finite = mx.sym.broadcast_equal(unsound, unsound)
     sound = mx.sym.broadcast_equal(inputs["passed"], inputs["due"]) * (inputs["wrong"] == 0)
-    if on_nan is None:
-        sound = mx.sym.ones_like(sound)
     go = sound if on_nan in {"ignore", None} else sound * finite
     passed = go if on_nan == "raise" else sound
     number = (inputs["due"] + 1) % STAMPS

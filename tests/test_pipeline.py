@@ -252,7 +252,7 @@ def test_the_guard_changes_no_bit_of_a_training_that_goes_well(optimizer: Any, d
     net = mxt.NetChain([mxt.Linear(3), mxt.BatchNorm(), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Vector(2)})
     plan = mxt.compile_plan(net, dtype=dtype)
     runs = []
-    for options in ({}, {"on_nan": "skip"}, {"on_nan": "ignore"}, {"guard": False}):
+    for options in ({}, {"on_nan": "skip"}, {"on_nan": "ignore"}, {"guard": False}, {"guard": 2}):
         trainer = mxt.Trainer(plan, optimizer, batch_size=4, **options)
         for number in SOME:
             generator = np.random.default_rng(number)
@@ -261,6 +261,48 @@ def test_the_guard_changes_no_bit_of_a_training_that_goes_well(optimizer: Any, d
     for arrays, loss in runs[1:]:
         assert_same(arrays, runs[0][0])
         assert loss == runs[0][1]
+
+
+# A guard now and then
+
+
+@pytest.mark.parametrize("optimizer", [mxt.Adam(0.01), mxt.SGD(0.1, momentum=0.9)], ids=repr)
+@pytest.mark.parametrize("bad", range(3, 10))
+@pytest.mark.parametrize("fault", [FAULTS[0], FAULTS[4], FAULTS[6]], ids=lambda fault: fault.name)
+def test_a_guard_of_every_nth_step_goes_back_to_the_last_that_passed(fault: Any, bad: int, optimizer: Any) -> None:
+    trainer = mxt.Trainer(plan_of(fault.way), optimizer, batch_size=4, guard=3, depth=2)
+    kept = {0: everything(trainer)}
+    batches = {number: good_batch(number) for number in range(1, 14)} | {bad: fault.spoil(good_batch(bad))}
+
+    def train() -> None:
+        for number, batch in batches.items():
+            trainer.update(batch)
+            if number % 3 == 0 and number < bad:
+                kept[number] = everything(trainer)
+
+    with pytest.raises(mxt.StepError) as caught:
+        train()
+    last = max(number for number in kept if number < bad)
+    error = caught.value
+    assert bad <= error.step < last + 3 + 1
+    told = dict(error.dropped) | {error.step: error.batch}
+    assert sorted(told) == list(range(last + 1, max(told) + 1))
+    assert max(told) == trainer.step
+    for number, batch in told.items():
+        assert batch is not None
+        for port, value in batches[number].items():
+            found = value if isinstance(value, np.ndarray) else value.asnumpy()
+            np.testing.assert_array_equal(batch[port], found.astype(batch[port].dtype))
+    trainer.recover()
+    assert trainer.step == last
+    assert [array.tobytes() for array in everything(trainer)] == [array.tobytes() for array in kept[last]]
+    twin = mxt.Trainer(plan_of(fault.way), optimizer, batch_size=4)
+    for number in range(1, 13):
+        if number > last:
+            trainer.update(good_batch(number))
+        twin.update(good_batch(number))
+    assert trainer.current_loss() == twin.current_loss()
+    assert_same(values_of(trainer.arrays), values_of(twin.arrays))
 
 
 # Without a guard
@@ -282,7 +324,9 @@ def test_without_a_guard_a_failure_is_told_but_cannot_be_undone() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"guard": 0}, "guard must be True or False, got 0"),
+        ({"guard": 0}, "guard must be True, False, or n for every nth step, got 0"),
+        ({"guard": 2.0}, "guard must be"),
+        ({"guard": 3, "on_nan": "skip"}, 'on_nan="skip" needs the guard at every step'),
         ({"guard": None}, "guard must be"),
         ({"on_nan": "stop"}, "on_nan must be one of raise, skip, ignore, got 'stop'"),
         ({"on_nan": True}, "on_nan must be"),
