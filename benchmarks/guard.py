@@ -44,9 +44,8 @@ def measure(size: Size, optimizer: Optimizer, count: int) -> list[list[float]]:
 def main(count: int = 40) -> None:
     """Print a Markdown table."""
     print("Milliseconds a step, mean of those between the 10th and 90th percentile.\n")
-    print(
-        "| net | optimizer | guard | every tenth | none | guard / none | every tenth / none |\n|---|---|---|---|---|---|---|"
-    )
+    print("| net | optimizer | guard | every tenth | none | guard / none | every tenth / none |")
+    print("|---|---|---|---|---|---|---|")
     for net in ("tiny", "large"):
         for name, optimizer in OPTIMIZERS.items():
             found = measure(SIZES[net], optimizer, count * (20 if net == "tiny" else 1))
