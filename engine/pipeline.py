@@ -135,7 +135,7 @@ class Pipeline:
         self._guards: weakref.WeakKeyDictionary[Bound, dict[bool, Guard]] = weakref.WeakKeyDictionary()
         self._snapshot = Snapshot([*moves.arrays, self._store.auxiliary.array]) if every > 1 else None
         self._good = 0  # the last step whose arrays can be gone back to
-        self._since: list[tuple[int, Batch]] = []  # the steps after it that have finished
+        self._since: list[tuple[int, Batch, Bucket]] = []  # the steps after it that have finished
         self._wait = Wait()
         self.pending: deque[Step] = deque()
         self.losses: dict[int, LossSums] = {}
@@ -258,7 +258,7 @@ class Pipeline:
             if self._on_nan == "skip" and not verdict.finite:
                 self.recorder.skip(step.number)
         else:
-            self._since.append((step.number, _private(step.loaded, step.origin, step.number)))
+            self._since.append((step.number, _private(step.loaded, step.origin, step.number), step.bucket))
         sums = LossSums(self._store.plan)
         sums.add(verdict.losses, step.loaded.batch.rows, step.loaded.batch.lengths)
         self.losses[step.number] = sums
@@ -302,7 +302,9 @@ class Pipeline:
         self.staged = None
         self.pending.clear()
         self._drain()
-        return batches[0][1], (*self._since, *batches[1:])
+        if self._snapshot is not None:
+            self._snapshot.restore()
+        return batches[0][1], (*((number, batch) for number, batch, _ in self._since), *batches[1:])
 
     def _raise(self, error: StepError, step: Step, batch: Batch, dropped: tuple[tuple[int, Batch], ...]) -> NoReturn:
         error.batch, error.dropped = batch, dropped
@@ -317,11 +319,16 @@ class Pipeline:
         self.failure.batch = _private(staged.loaded, staged.ready.origin, number)
 
     def _culprit(self, step: Step, batch: Batch) -> Culprit | None:
-        """Run the batch once more, and the optimizer; None where all goes well, or is not possible."""
-        with contextlib.suppress(Error):
-            checked = check_batch(batch, Limits.of(self._store.plan, None))
-            found = replay(step.bucket, self._store, checked, step.number)
-            return found or self._moves.trial(step.number)
+        """Run the batch once more, and the optimizer; None where all goes well, or is not possible.
+
+        Where arrays have gone back further than the step, the batches since then are run too, the first one first.
+        """
+        for number, found, bucket in (*self._since, (step.number, batch, step.bucket)):
+            with contextlib.suppress(Error):
+                checked = check_batch(found, Limits.of(self._store.plan, None))
+                culprit = replay(bucket, self._store, checked, number) or self._moves.trial(number)
+                if culprit is not None:
+                    return culprit
         return None
 
     def _drain(self) -> None:
@@ -350,6 +357,7 @@ class Pipeline:
         if self._snapshot is not None:
             self._snapshot.restore()
         self._since = []
+        self.losses = {step: sums for step, sums in self.losses.items() if step <= self._good}
         self._clock.turn_back(self._good)
         self._chain.restart(self._good)
         staged, self._staged_batch = self._staged_batch, None

@@ -277,6 +277,7 @@ class Trainer(Resource):
             self._check_open()
             staged = self._steps.recover()
             self._last = None
+            self._given = min(self._given, self.step)
             if staged is not None:
                 self._steps.stage(self._ready(staged, None))
 

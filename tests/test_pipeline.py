@@ -277,6 +277,7 @@ def test_a_guard_of_every_nth_step_goes_back_to_the_last_that_passed(fault: Any,
     def train() -> None:
         for number, batch in batches.items():
             trainer.update(batch)
+            trainer.losses()
             if number % 3 == 0 and number < bad:
                 kept[number] = everything(trainer)
 
@@ -302,6 +303,7 @@ def test_a_guard_of_every_nth_step_goes_back_to_the_last_that_passed(fault: Any,
             trainer.update(good_batch(number))
         twin.update(good_batch(number))
     assert trainer.current_loss() == twin.current_loss()
+    assert [step for step, _ in trainer.losses()] == list(range(last + 1, 13))
     assert_same(values_of(trainer.arrays), values_of(twin.arrays))
 
 
