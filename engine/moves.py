@@ -49,9 +49,14 @@ class Moves:
             self.token = mx.nd.zeros((2 + len(self._copy),), ctx=parameters.context, dtype=parameters.dtype)
 
     @property
-    def arrays(self) -> list[Any]:
+    def moved(self) -> list[Any]:
+        """The parameters and the optimizer's state."""
+        return [self._parameters, *self.state]
+
+    @property
+    def written(self) -> list[Any]:
         """Everything that a move writes."""
-        return [self._parameters, *self.state, *self._copy, *([] if self.token is None else [self.token])]
+        return [*self.moved, *self._copy, *([] if self.token is None else [self.token])]
 
     def close(self) -> None:
         """Let go of the state."""
@@ -78,7 +83,7 @@ class Moves:
     def _on_copy(self, guard: Guard) -> Callable[[int], None]:
         """Return what applies a move to a copy, and takes that over in whole where the guard says go."""
         optimizer, gradients = self._optimizer, self._gradients
-        arrays, copies = [self._parameters, *self.state], self._copy
+        arrays, copies = self.moved, self._copy
         one = mx.nd.ones((1,), ctx=self._parameters.context, dtype=self._parameters.dtype)
         sealed = [one, guard.go, *(copy.reshape((-1,))[:1] for copy in copies)]
         seal = prepared("Concat", sealed, [self.token], num_args=len(sealed), dim=0)
@@ -98,7 +103,7 @@ class Moves:
 
     def trial(self, step: int) -> Culprit | None:
         """Apply the move of a step to copies, and see whether it fails; waits."""
-        parameters, *state = [array.copy() for array in (self._parameters, *self.state)]
+        parameters, *state = [array.copy() for array in self.moved]
         try:
             self._optimizer.apply(step, parameters, self._gradients, tuple(state))
             for array in (parameters, *state):

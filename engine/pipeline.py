@@ -133,7 +133,7 @@ class Pipeline:
         self._on_nan = on_nan
         self._chain = Chain(self._store.context, self._store.plan.dtype)
         self._guards: weakref.WeakKeyDictionary[Bound, dict[bool, Guard]] = weakref.WeakKeyDictionary()
-        self._snapshot = Snapshot([*moves.arrays, self._store.auxiliary.array]) if every > 1 else None
+        self._snapshot = Snapshot([*moves.moved, self._store.auxiliary.array]) if every > 1 else None
         self._good = 0  # the last step whose arrays can be gone back to
         self._since: list[tuple[int, Batch, Bucket]] = []  # the steps after it that have finished
         self._wait = Wait()
@@ -169,9 +169,13 @@ class Pipeline:
 
     def queue_staged(self) -> int:
         """Queue the step of the batch that is staged; return its number. Does not wait."""
-        staged, self.staged = self.staged, None
-        assert staged is not None  # the trainer has looked
-        return self._queue_or_fail(staged)
+        assert self.staged is not None  # the trainer has looked
+        before = self._clock.now
+        try:
+            return self._queue_or_fail(self.staged)
+        finally:
+            if self._clock.now != before:
+                self.staged = None
 
     def queue(self, ready: Ready) -> int:
         """Load a batch and queue its step; return its number. Does not wait."""
@@ -333,7 +337,7 @@ class Pipeline:
 
     def _drain(self) -> None:
         """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""
-        arrays = [self._chain.passed, self._chain.due, self._chain.wrong, *self._moves.arrays]
+        arrays = [self._chain.passed, self._chain.due, self._chain.wrong, *self._moves.written]
         for array in (*arrays, self._store.gradients.array, self._store.auxiliary.array):
             if array is not None:
                 with contextlib.suppress(mx.MXNetError):
