@@ -17,7 +17,7 @@ from .snapshot import Snapshot
 from .staging import host_slot
 
 STAMPS = 2**22  # numbers of steps are counted modulo this, so that a float32 holds each exactly
-HEAD = 5  # numbers in a result before the losses
+HEAD = 6  # numbers in a result before the losses
 
 
 class Chain:
@@ -142,8 +142,10 @@ class Guard:
         MXNet skips an operator whose inputs have failed, but not those behind it once someone has been told. So what
         lets a step move is taken back at its end: if the next guard is skipped, nothing of an earlier step says go.
         """
-        inputs = [self._packed, *self._ends]
-        packing = prepared("Concat", inputs, [result], num_args=len(inputs), dim=0)
+        # not by Concat: it uses scratch memory that operators of the whole process share, and their failures with it
+        packing = [prepared("_copyto", [self._packed], [result[: self._packed.size]])]
+        for place, end in enumerate(self._ends, self._packed.size):
+            packing.append(prepared("_copyto", [end], [result[place : place + 1]]))
         stamp, passed = result[:1], self._chain.passed
         if token is None:
             go, passing = self.go, prepared("_copyto", [stamp], [passed])
@@ -152,7 +154,7 @@ class Guard:
         moves = [prepared("where", [go, new, old], [old]) for new, old in zip(self._selected, self._auxiliary.values())]
         taking = [] if snapshot is None else snapshot.taking(go)
         spent = [self.scale, self.go] if token is None else [token, self.go]
-        return [packing, *moves, passing, *taking, *(prepared("_set_value", [], [array], src=0.0) for array in spent)]
+        return [*packing, *moves, passing, *taking, *(prepared("_set_value", [], [array], src=0.0) for array in spent)]
 
     def judge(self) -> None:
         """Queue the verdict on the pass."""
@@ -178,7 +180,7 @@ class Guard:
             MXNetError: Something failed, and nobody has been told so far.
         """
         numbers = self._results[slot].asnumpy()
-        stamp, number, square, finite, wrong = numbers[:HEAD].tolist()
+        stamp, number, square, finite, wrong, _ = numbers[:HEAD].tolist()
         losses, begin = {}, HEAD
         for port, shape in self._shapes.items():
             end = begin + math.prod(shape)
@@ -213,6 +215,8 @@ def _graph(inputs: Mapping[str, Any], moved: list[str], on_nan: str | None) -> A
     number = (inputs["due"] + 1) % STAMPS
     stamp = mx.sym.where(passed, number, inputs["passed"])
     flat = [mx.sym.reshape(loss, shape=(-1,)) for loss in losses]
-    packed = mx.sym.concat(stamp, number, square, finite, inputs["wrong"], *flat, *others, dim=0)
+    packed = mx.sym.concat(stamp, number, square, finite, inputs["wrong"], go, *flat, *others, dim=0)
+    # read back from there, so that nothing says go where the numbers are not: the graph is not one operator to MXNet
+    go = mx.sym.slice_axis(packed, axis=0, begin=HEAD - 1, end=HEAD)
     selected = [mx.sym.where(go, inputs[f"new:{path}"], inputs[f"old:{path}"]) for path in moved]
     return mx.sym.Group([packed, go / go, go, *selected])
