@@ -46,7 +46,7 @@ class Moves:
         self.token: Any = None
         if guarded and scaled is None:
             self._copy = [mx.nd.zeros_like(array) for array in (parameters, *self.state)]
-            self.token = mx.nd.zeros((2 + len(self._copy),), ctx=parameters.context, dtype=parameters.dtype)
+            self.token = mx.nd.zeros((3 + len(self._copy),), ctx=parameters.context, dtype=parameters.dtype)
 
     @property
     def moved(self) -> list[Any]:
@@ -85,7 +85,7 @@ class Moves:
         optimizer, gradients = self._optimizer, self._gradients
         arrays, copies = self.moved, self._copy
         one = mx.nd.ones((1,), ctx=self._parameters.context, dtype=self._parameters.dtype)
-        sealed = [one, guard.go, *(copy.reshape((-1,))[:1] for copy in copies)]
+        sealed = [one, guard.go, guard.number, *(copy.reshape((-1,))[:1] for copy in copies)]
         seal = prepared("Concat", sealed, [self.token], num_args=len(sealed), dim=0)
         copying = [prepared("_copyto", [array], [copy]) for array, copy in zip(arrays, copies)]
         rows = [(array.reshape((1, -1)), copy.reshape((1, -1))) for array, copy in zip(arrays, copies)]

@@ -24,10 +24,10 @@ from ..executors.indices import check_indices
 from ..executors.inputs import CheckedBatch, Limits, check_batch
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
-from .interrupts import Wait
 from .losses import LossSums
 from .moves import Moves
 from .stats import KEPT, Recorder, Stats
+from .waiting import wait
 
 
 class Origin(NamedTuple):
@@ -98,6 +98,10 @@ class Step:
     slot: int
     queued: float
 
+    def is_judged(self) -> bool:
+        """Tell whether there is a verdict on it; does not wait."""
+        return self.guard.is_judged(self.slot, self.number)
+
     def has_finished(self) -> bool:
         """Tell whether its end can be seen; does not wait. One that failed has no such end."""
         return self.guard.has_finished(self.slot, self.number)
@@ -136,7 +140,6 @@ class Pipeline:
         self._snapshot = Snapshot([*moves.moved, self._store.auxiliary.array]) if every > 1 else None
         self._good = 0  # the last step whose arrays can be gone back to
         self._since: list[tuple[int, Batch, Bucket]] = []  # the steps after it that have finished
-        self._wait = Wait()
         self.pending: deque[Step] = deque()
         self.losses: dict[int, LossSums] = {}
         self.failure: StepError | None = None
@@ -247,12 +250,13 @@ class Pipeline:
         """Wait for the oldest unfinished step; an interrupted wait leaves it unfinished."""
         step = self.pending[0]
         try:
-            self._wait(step.guard.result(step.slot))
+            if step.guard.can_be_seen:
+                wait(step.is_judged)
             verdict = step.guard.verdict(step.slot, step.number)
         except mx.MXNetError as error:
             self._fail(step, "failed on the device", error)
         if not verdict.known or (verdict.finite and not verdict.wrong and not verdict.passed):
-            self._fail(step, "failed on the device, as another reader of its arrays was told", None)
+            self._fail(step, "failed on the device", None)
         if verdict.wrong:
             self._fail_by_index(step)
         if not verdict.passed:

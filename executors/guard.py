@@ -88,13 +88,14 @@ class Guard:
             behind it; "skip": it moves nothing; "ignore": it moves. None: it looks for failures alone, and holds
             nothing back.
         slots: How many steps may be unread.
-        token: Where the move goes through a copy: what is 1, and then `go`, once the copy has been moved, and 0 between
+        token: Where the move goes through a copy: 1, `go` and `number`, once the copy has been moved, and zeros between
             steps.
         snapshot: What is taken at the end of a step that moves, if anything.
 
     Attributes:
         go: ``(1,)``: 1 where the step may move, 0 elsewhere.
         scale: ``(1,)``: 1 where the step may move, NaN elsewhere.
+        number: ``(1,)``: the step's number.
     """
 
     def __init__(
@@ -128,8 +129,9 @@ class Guard:
         symbol = _graph({name: mx.sym.var(name) for name in arguments}, list(bound.moved), on_nan)
         self._raw = bind_plain(symbol, arguments, context)
         self._packed, self.scale, self.go, *self._selected = self._raw.outputs
+        self.number = self._packed[1:2]
         # what the result is to wait for, and be read with: the parameters, and the token if there is one
-        self._ends = [store.parameters.array[:1]] if token is None else [store.parameters.array[:1], token[:1]]
+        self._ends = [store.parameters.array[:1]] if token is None else [store.parameters.array[:1], token[2:3]]
         size = self._packed.size + len(self._ends)
         self._seen, self._results = _results(slots, size, context, dtype)
         self._run = forward_of(self._raw)
@@ -143,9 +145,11 @@ class Guard:
         lets a step move is taken back at its end: if the next guard is skipped, nothing of an earlier step says go.
         """
         # not by Concat: it uses scratch memory that operators of the whole process share, and their failures with it
-        packing = [prepared("_copyto", [self._packed], [result[: self._packed.size]])]
-        for place, end in enumerate(self._ends, self._packed.size):
-            packing.append(prepared("_copyto", [end], [result[place : place + 1]]))
+        packing = [
+            prepared("_copyto", [end], [result[place : place + 1]])
+            for place, end in enumerate(self._ends, self._packed.size)
+        ]
+        packing.append(prepared("_copyto", [self._packed], [result[: self._packed.size]]))
         stamp, passed = result[:1], self._chain.passed
         if token is None:
             go, passing = self.go, prepared("_copyto", [stamp], [passed])
@@ -163,6 +167,15 @@ class Guard:
     def has_finished(self, slot: int, step: int) -> bool:
         """Tell whether a step has passed, as far as the host can see without waiting."""
         return bool(self._seen) and float(self._seen[slot][0]) == step % STAMPS
+
+    def is_judged(self, slot: int, step: int) -> bool:
+        """Tell whether there is a verdict on a step, as far as the host can see without waiting."""
+        return bool(self._seen) and float(self._seen[slot][1]) == step % STAMPS
+
+    @property
+    def can_be_seen(self) -> bool:
+        """Whether the host can look at results without waiting: they are in its own memory."""
+        return bool(self._seen)
 
     def finish(self, slot: int) -> None:
         """Queue the result, and the move of the auxiliary arrays, once the parameters have moved."""
@@ -187,7 +200,7 @@ class Guard:
             losses[port] = numbers[begin:end].reshape(shape)
             begin = end
         due = step % STAMPS
-        known = number == due and (not self._has_token or numbers[-1] == 1)
+        known = number == due and (not self._has_token or numbers[-1] == due)
         return Verdict(known, stamp == due, bool(finite), float(np.sqrt(square)), int(wrong), losses)
 
 
