@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from .._mxnet import mx
+from ..errors import ArgumentError
 from ..executors.capi import prepared
 from ..executors.guard import Guard
+from ..executors.handles import is_ndarray
 from ..executors.replay import Culprit
 from .optimizers import Optimizer
 
@@ -34,9 +36,9 @@ class Moves:
         self._optimizer = optimizer
         self._parameters = parameters
         self._gradients = gradients
-        self.state = tuple(optimizer.start(parameters))
+        self.state = _state(optimizer, parameters)
         # MXNet has the operators that skip in float32 alone
-        scaled = getattr(optimizer, "scaled", None) if np.dtype(parameters.dtype) == np.float32 else None
+        scaled = _scaled_of(optimizer) if np.dtype(parameters.dtype) == np.float32 else None
         self._scaled = scaled
         # the operator that a guard can hold back is used without one too: others round otherwise
         one = mx.nd.ones((1,), ctx=parameters.context, dtype=parameters.dtype)
@@ -111,3 +113,29 @@ class Moves:
         except mx.MXNetError as error:
             return Culprit(None, None, cause=error)
         return None
+
+
+def _state(optimizer: Optimizer, parameters: Any) -> tuple[Any, ...]:
+    """Return the optimizer's state at the start.
+
+    Raises:
+        ArgumentError: It is no tuple of NDArrays of the parameters' dtype.
+    """
+    state = optimizer.start(parameters)
+    dtype = np.dtype(parameters.dtype)
+    if not isinstance(state, (tuple, list)) or not all(is_ndarray(one) and one.dtype == dtype for one in state):
+        raise ArgumentError(
+            f"{type(optimizer).__name__}: start must return a tuple of NDArrays of {dtype}, got {state!r}"
+        )
+    return tuple(state)
+
+
+def _scaled_of(optimizer: Optimizer) -> Callable[..., Callable[[int], None]] | None:
+    """Return the optimizer's `scaled`, unless a class that derives from its own has another `apply`."""
+    for cls in type(optimizer).__mro__:
+        if "scaled" in vars(cls):
+            scaled: Callable[..., Callable[[int], None]] = getattr(optimizer, "scaled")  # noqa: B009 - not in the protocol
+            return scaled
+        if "apply" in vars(cls):
+            return None
+    return None

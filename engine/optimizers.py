@@ -18,7 +18,9 @@ from ..values import Value, register
 class Optimizer(Protocol):
     """What a trainer asks of an optimizer.
 
-    `start` makes its state for a flat array of parameters; `apply` queues one update of it. Neither waits.
+    `start` makes its state for a flat array of parameters, NDArrays of the same dtype; `apply` queues one update of it.
+    Neither waits. `apply` may be given copies, and be called again to find out what has failed: it keeps nothing of its
+    own.
 
     An optimizer that can leave everything as it is on the device's own decision has a method ``scaled`` too. It takes
     parameters, gradients, state and ``scale (1,)``, all of which stay the same NDArrays, and returns a function that

@@ -24,10 +24,14 @@ from ..executors.indices import check_indices
 from ..executors.inputs import CheckedBatch, Limits, check_batch
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
+from .interrupts import Uninterrupted
 from .losses import LossSums
 from .moves import Moves
 from .stats import KEPT, Recorder, Stats
 from .waiting import wait
+
+COLLATERAL = "its batch, run once more, went well: MXNet hands failures on to what runs beside them"
+NORM = "no layer did, but the square of the norm of its gradient"
 
 
 class Origin(NamedTuple):
@@ -256,11 +260,11 @@ class Pipeline:
         except mx.MXNetError as error:
             self._fail(step, "failed on the device", error)
         if not verdict.known or (verdict.finite and not verdict.wrong and not verdict.passed):
-            self._fail(step, "failed on the device", None)
+            self._fail(step, "failed on the device")
         if verdict.wrong:
             self._fail_by_index(step)
         if not verdict.passed:
-            self._fail(step, "gave losses or gradients that are not finite", None)
+            self._fail(step, "gave losses or gradients that are not finite", nothing=NORM)
         if step.number % max(1, self._every) == 0:
             self._good, self._since = step.number, []
             if self._on_nan == "skip" and not verdict.finite:
@@ -276,38 +280,47 @@ class Pipeline:
 
     # Failures
 
-    def _fail(self, step: Step, what: str, cause: BaseException | None) -> NoReturn:
-        batch, dropped = self._take_back(step)
-        culprit = self._culprit(step, batch)
-        if culprit is not None and cause is None:
-            cause = culprit.cause
-        port = None if culprit is None else culprit.port
-        where = "" if culprit is None else f", in {culprit}"
-        text = "" if cause is None else f": {str(cause).strip().splitlines()[-1]}"
-        came = _port_not_finite(batch) if cause is None else None
-        if culprit is None:
-            text += "; its batch, run once more, went well: MXNet hands failures on to what runs beside them"
-        if came is not None:
-            port, text = came, f'; input port "{came}" of its batch is not finite'
-        error = StepError(f"step {step.number} {what}{where}{text}", step.number, cause)
-        error.node, error.port = None if culprit is None else culprit.node, port
-        self._raise(error, step, batch, dropped)
+    def _fail(self, step: Step, what: str, cause: BaseException | None = None, nothing: str = COLLATERAL) -> NoReturn:
+        """Raise the error of a step; `nothing` is what it means if its batch, run once more, goes well."""
+        with Uninterrupted():  # a Ctrl-C is raised once the failure is known to all later calls
+            batch, dropped = self._take_back(step)
+            culprit = self._culprit(step, batch)
+            if culprit is not None and cause is None:
+                cause = culprit.cause
+            came = _port_not_finite(batch) if cause is None else None
+            where = "" if culprit is None else f", in {culprit}"
+            if cause is not None:
+                where += f": {str(cause).strip().splitlines()[-1]}"
+            elif came is not None:
+                where += f'; input port "{came}" of its batch is not finite'
+            elif culprit is None:
+                where += f"; {nothing}"
+            error = StepError(f"step {step.number} {what}{where}", step.number, cause)
+            if culprit is not None:
+                error.node, error.port = culprit.node, culprit.port
+            error.port = came or error.port
+            self._raise(error, step, batch, dropped)
 
     def _fail_by_index(self, step: Step) -> NoReturn:
-        batch, dropped = self._take_back(step)
-        try:
-            check_indices(step.loaded.index_checks, "step", step.number)
-        except StepError as error:
-            self._raise(error, step, batch, dropped)
+        with Uninterrupted():
+            batch, dropped = self._take_back(step)
+            try:
+                check_indices(step.loaded.index_checks, "step", step.number)
+            except StepError as error:
+                self._raise(error, step, batch, dropped)
         raise AssertionError("a count of wrong indices was not 0, and then was")
 
     def _take_back(self, step: Step) -> tuple[Batch, tuple[tuple[int, Batch], ...]]:
         """Empty the queue; return private copies of the batch that failed, and of those behind it by step."""
         number = step.number
         batches = [(found.number, _private(found.loaded, found.origin, number)) for found in self.pending]
-        if self.staged is not None and all(fed < number for fed in self.staged.ready.origin.fed.values()):
-            self._staged_batch = _private(self.staged.loaded, self.staged.ready.origin, number)
-        self.staged = None
+        if self.staged is not None:
+            staged = _private(self.staged.loaded, self.staged.ready.origin, number)
+            if all(fed < number for fed in self.staged.ready.origin.fed.values()):
+                self._staged_batch = staged
+            else:  # a part of it is an output of what failed
+                batches.append((self._clock.now + 1, staged))
+            self.staged = None
         self.pending.clear()
         self._drain()
         if self._snapshot is not None:
@@ -360,7 +373,12 @@ class Pipeline:
                 "arrays that you have kept"
             )
         self.failure = None
-        self.collect()  # a step that was cut short has others before it, which are good
+        try:
+            self.collect()  # a step that was cut short has others before it
+        except StepError as earlier:
+            if failure.batch is not None:
+                earlier.dropped += ((failure.step, failure.batch),)
+            raise
         self._drain()
         if self._snapshot is not None:
             self._snapshot.restore()
@@ -370,6 +388,13 @@ class Pipeline:
         self._chain.restart(self._good)
         staged, self._staged_batch = self._staged_batch, None
         return staged
+
+    def unstage(self) -> Batch:
+        """Take the staged batch back; return a private copy of it."""
+        assert self.staged is not None  # the trainer has looked
+        batch = _private(self.staged.loaded, self.staged.ready.origin, self._clock.now + 1)
+        self.staged = None
+        return batch
 
     def stats(self) -> Stats:
         """Return what has been counted."""

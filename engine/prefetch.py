@@ -12,12 +12,14 @@ from ..errors import ArgumentError
 
 T = TypeVar("T")
 PATIENCE = 0.05  # seconds between looks at whether the loop has ended
+GRACE = 1.0  # seconds that the end of the loop waits for a batch that is being made
 
 
 def prefetch(batches: Iterable[T], depth: int = 2) -> Iterator[T]:
     """Iterate over batches that another thread makes ahead: while the loop works on one, the next ones are prepared.
 
-    The thread ends with the loop, also where that is left early, and with the iterator's ``close()``. What the batches
+    The thread ends with the loop, also where that is left early, and with the iterator's ``close()``; or once the batch
+    that it is making is made. What the batches
     raise is raised here, after those before it. A batch that has been made and not taken is lost with the iterator, so
     a position to go on from is that of the last batch that was taken.
 
@@ -65,4 +67,4 @@ def _run(batches: Iterator[T], depth: int) -> Iterator[T]:
             yield found  # type: ignore[misc]  # a batch
     finally:
         ended.set()
-        thread.join()
+        thread.join(GRACE)

@@ -66,7 +66,7 @@ class Timeline:
 def _writable(path: object) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentError(f'trace takes the path of a file to write, as in "trace.json", got {path!r}')
-    found = Path(path)
+    found = Path(path).absolute()
     if found.is_dir() or not os.access(found.parent, os.W_OK):
         raise ArgumentError(f"trace: the file {str(found)!r} cannot be written: is its folder there, and yours?")
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import is_integer, names, positive_int
 from ..errors import ArgumentError, Error, NetError, StepError
+from ..executors.batch import Batch
 from ..executors.bound import Bound, Shared
 from ..executors.bucketed import BYTES_KEPT, Buckets, check_batch_size, check_policy, one_bucket
 from ..executors.buckets import Policy
@@ -246,6 +247,19 @@ class Trainer(Resource):
             with Uninterrupted():
                 self._steps.stage(ready)
 
+    def unstage(self) -> Batch:
+        """Take back the batch that is staged, and return a private copy of it; waits where NDArrays were in it.
+
+        Raises:
+            ArgumentError: There is none.
+            StepError: An earlier step failed.
+        """
+        with self._alone():
+            self._check_alive()
+            if self._steps.staged is None:
+                raise ArgumentError("no batch is staged")
+            return self._steps.unstage()
+
     def _ready(self, batch: Mapping[str, Any], lengths: Mapping[str, Any] | None) -> Ready:
         """Return a batch that has been checked, with the graph for it."""
         begin = time.perf_counter()
@@ -313,7 +327,7 @@ class Trainer(Resource):
     def _check_alive(self) -> None:
         self._check_open()
         if self._steps.failure is not None:
-            raise self._steps.failure
+            raise self._steps.failure.with_traceback(None)  # else it would grow with every call
 
     # Reading
 
@@ -480,9 +494,14 @@ class Trainer(Resource):
             return self._evaluator.run(batch, outputs, lengths)
 
     def stats(self) -> Stats:
-        """Return what has been counted so far, and who waits for whom; does not wait."""
-        self._check_alive()
-        return self._steps.stats()
+        """Return what has been counted so far, and who waits for whom; does not wait.
+
+        Raises:
+            StepError: A step is known to have failed.
+        """
+        with self._alone():
+            self._check_alive()
+            return self._steps.stats()
 
     @contextmanager
     def trace(self, path: str | os.PathLike[str]) -> Iterator[None]:

@@ -310,7 +310,7 @@ class Bound:
         for port, array in self.input_gradients.items():
             longest = self.batch.longest
             shape = self.plan.inputs[port].shape(self.batch.rows, longest)
-            found[port] = InputGradientHandle(ArraySpec(port, shape, self.plan.dtype, None), array, collect)
+            found[port] = InputGradientHandle(ArraySpec(port, shape, self.plan.dtype, None), array, collect, self.clock)
         return found
 
     # What it takes

@@ -79,7 +79,7 @@ class Guard:
     """The guard of one graph.
 
     It reads all gradients and losses, and an element of every other output, so that whatever fails in forward or
-    backward reaches it.
+    backward reaches it. Losses of weight 0 may be infinite.
 
     Args:
         bound: The graph, in training mode.
@@ -126,7 +126,8 @@ class Guard:
             "due": chain.due,
             "wrong": chain.wrong,
         }
-        symbol = _graph({name: mx.sym.var(name) for name in arguments}, list(bound.moved), on_nan)
+        trained = [port for port in losses if bound.plan.losses[port].weight != 0.0]
+        symbol = _graph({name: mx.sym.var(name) for name in arguments}, trained, list(bound.moved), on_nan)
         self._raw = bind_plain(symbol, arguments, context)
         self._packed, self.scale, self.go, *self._selected = self._raw.outputs
         self.number = self._packed[1:2]
@@ -212,7 +213,7 @@ def _results(slots: int, size: int, context: Any, dtype: str) -> tuple[list[NDAr
     return [], [mx.nd.zeros((size,), ctx=context, dtype=dtype) for _ in range(slots)]
 
 
-def _graph(inputs: Mapping[str, Any], moved: list[str], on_nan: str | None) -> Any:
+def _graph(inputs: Mapping[str, Any], trained: list[str], moved: list[str], on_nan: str | None) -> Any:
     """Return the graph: the packed numbers, scale, go, and the selected value of each auxiliary array."""
     losses = [symbol for name, symbol in inputs.items() if name.startswith("loss:")]
     others = [symbol for name, symbol in inputs.items() if name.startswith("other:")]
@@ -220,7 +221,7 @@ def _graph(inputs: Mapping[str, Any], moved: list[str], on_nan: str | None) -> A
     if on_nan is None:  # to depend on the gradients costs nothing, to look at them does
         gradients = mx.sym.slice_axis(gradients, axis=0, begin=0, end=1)
     square = mx.sym.dot(gradients, gradients)
-    unsound = mx.sym.add_n(square * 0, *(mx.sym.sum(loss * 0) for loss in losses))  # 0, or NaN
+    unsound = mx.sym.add_n(square * 0, *(mx.sym.sum(inputs[f"loss:{port}"] * 0) for port in trained))  # 0, or NaN
     finite = mx.sym.broadcast_equal(unsound, unsound)
     sound = mx.sym.broadcast_equal(inputs["passed"], inputs["due"]) * (inputs["wrong"] == 0)
     go = sound if on_nan in {"ignore", None} else sound * finite

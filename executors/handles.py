@@ -97,10 +97,26 @@ class ArrayHandle:
 
 
 class InputGradientHandle(ArrayHandle):
-    """The gradient of an input in one pass, without missing rows and padding; it is read, and not written."""
+    """The gradient of an input in one pass, without missing rows and padding; it is read, and not written.
+
+    It is stale once the next pass has been queued, which may have other rows and steps.
+    """
+
+    def __init__(self, spec: ArraySpec, array: Any, collect: Callable[[], None], clock: Clock) -> None:
+        """Take the NDArray, what waits for its owner's work, and its owner's clock."""
+        super().__init__(spec, array, collect)
+        self._clock = clock
+        self._ticket = clock.ticket
 
     def asnumpy(self) -> NDArray[Any]:
-        """Return a copy; waits for what is queued."""
+        """Return a copy; waits for what is queued.
+
+        Raises:
+            StaleHandleError: A later pass has been queued.
+            StepError: What is queued failed.
+        """
+        if self._clock.ticket != self._ticket:
+            raise StaleHandleError(f'the gradient of "{self.path}" was overwritten by a later pass: take a new handle')
         self._collect()
         copied: NDArray[Any] = self._array.asnumpy()[tuple(slice(extent) for extent in self.shape)]
         return copied
@@ -234,7 +250,7 @@ class OutputHandle:
     def copy(self) -> Any:
         """Return a copy on the device as an NDArray, of true rows and zero over padding; queued, does not wait.
 
-        It is never stale.
+        It is never stale. A copy of an output of a step that fails holds no numbers that mean anything.
 
         Raises:
             StaleHandleError: A later pass has been queued.

@@ -70,23 +70,25 @@ def replay(bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: int
     clock.now = step - 1
     bound = Bound(bucket, Shared(store, clock, InputBuffers(store.context, 1)))
     events: list[_Event] = []
+    backward = False
 
     def note(name: bytes, array: Any) -> None:
         found = mx.nd.NDArray(ctypes.cast(array, mx.base.NDArrayHandle), writable=False)
-        events.append(_event(name.decode(), found, store.plan))
+        events.append(_event(name.decode(), found, store.plan, backward))
 
     bound.raw.set_monitor_callback(note)
     with contextlib.suppress(mx.MXNetError):
         bound.forward(bound.load(batch))
+        backward = True
         bound.backward()
         bound.collect()
     return _first_failure(events, store.plan) or _first_not_finite(events, store.plan)
 
 
-def _event(name: str, array: Any, plan: Plan) -> _Event:
+def _event(name: str, array: Any, plan: Plan, backward: bool) -> _Event:
     operator = name.rpartition("_output")[0]
     path = operator.rpartition(".")[0]
-    node, backward = path if path in plan.nodes else "", operator.endswith("_backward")
+    node = path if path in plan.nodes else ""
     try:
         return _Event(operator, node, backward, bool(np.isfinite(array.asnumpy()).all()), None)
     except mx.MXNetError as error:
@@ -104,7 +106,10 @@ def _first_not_finite(events: list[_Event], plan: Plan) -> Culprit | None:
     """Return the first layer whose last operator gives such numbers: what is between may do so and mean nothing."""
     for backward in (False, True):
         some = [event for event in events if event.backward is backward and event.node]
-        last = {event.node: event.operator for event in some}
+        last: dict[str, str] = {}  # in the order of those last operators
+        for event in some:
+            last.pop(event.node, None)
+            last[event.node] = event.operator
         for node, operator in last.items():
             for event in some:
                 if event.node == node and event.operator == operator and not event.finite:

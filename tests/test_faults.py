@@ -100,3 +100,30 @@ def test_a_failure_moves_nothing_however_device_and_host_happen_to_interleave() 
         assert trainer.step == (2 if before is not None else 0)
         if before is not None:
             assert [array.tobytes() for array in everything(trainer)] == [array.tobytes() for array in before]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_trainer_beside_one_that_fails_goes_the_way_that_it_would_go_alone(depth: int, optimizer: Optimizer) -> None:
+    """MXNet hands a failure on to whatever shares scratch memory with it, at any moment of a step."""
+    plan, last = PLANS["cholesky"], 20
+    alone = mxt.Trainer(plan, optimizer, batch_size=4)
+    ways = [everything(alone)]
+    for number in range(last):
+        alone.update(good_batch(number))
+        ways.append(everything(alone))
+    for seed in range(8):
+        failing, good = (mxt.Trainer(plan, optimizer, batch_size=4, depth=depth) for _ in range(2))
+        generator, count = np.random.default_rng(seed), 0
+        while good.step < last:
+            trainer, batch = good, good_batch(good.step)
+            if generator.random() < 0.5:
+                count += 1
+                trainer, batch = failing, FAULTS[0].spoil(good_batch()) if count % 3 == 1 else good_batch()
+            try:
+                trainer.update(batch)
+            except mxt.StepError:
+                trainer.recover()
+                if trainer is good:
+                    assert [a.tobytes() for a in everything(good)] == [a.tobytes() for a in ways[good.step]]

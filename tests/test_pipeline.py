@@ -18,6 +18,7 @@ from test_trainer_failures import ctrl_c  # noqa: F401 - a fixture
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
+from mxtrainer.engine.pipeline import Pipeline
 
 SOME = range(5)
 
@@ -145,10 +146,26 @@ def test_what_came_out_of_a_failed_step_is_in_no_batch() -> None:
         trainer.current_loss()
     assert caught.value.batch is not None
     np.testing.assert_array_equal(caught.value.batch["StateIn"], expected)
-    assert [(step, "StateIn" in batch) for step, batch in caught.value.dropped] == [(3, False)]
+    assert [(step, "StateIn" in batch) for step, batch in caught.value.dropped] == [(3, False), (4, False)]
     trainer.recover()
     with pytest.raises(mxt.ArgumentError, match="there is none"):
         trainer.update()
+
+
+def test_a_staged_batch_can_be_taken_back(linear_plan: mxt.Plan, trainer: mxt.Trainer) -> None:
+    with pytest.raises(mxt.ArgumentError, match="no batch is staged"):
+        trainer.unstage()
+    first, second = batch_of(1), batch_of(2)
+    trainer.stage(first)
+    first["Input"][:] = np.nan
+    taken = trainer.unstage()
+    trainer.update(second)
+    trainer.stage(taken)
+    trainer.update()
+    twin = mxt.Trainer(linear_plan, mxt.Adam(0.1), batch_size=4)
+    for number in (2, 1):
+        twin.update(batch_of(number))
+    assert_same(values_of(trainer.arrays), values_of(twin.arrays))
 
 
 # Losses
@@ -241,8 +258,30 @@ def test_numbers_that_are_not_finite_are_traced_to_the_input_that_brought_them(l
 
 def test_a_gradient_whose_norm_is_beyond_float32_is_not_finite(linear_plan: mxt.Plan) -> None:
     trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
-    trainer.update({"Input": np.full(4, 1e19), "Target": np.full(4, -1e3)})
-    with pytest.raises(mxt.StepError, match="not finite"):
+    trainer.update({"Input": np.full(4, 1e12), "Target": np.full(4, -1e12)})
+    with pytest.raises(mxt.StepError, match="not finite; no layer did, but the square of the norm of its gradient"):
+        trainer.current_loss()
+
+
+def test_a_loss_of_weight_0_may_be_infinite() -> None:
+    net = mxt.NetGraph(
+        {"linear": mxt.Linear(), "loss": mxt.MeanSquaredLoss(), "other": mxt.MeanSquaredLoss()},
+        [("Input", "linear", "loss", "Loss"), ("linear", "other", "Other"), ("Far", "other.Target")],
+        inputs={"Input": mxt.Scalar(), "Far": mxt.Scalar()},
+    )
+    plan = mxt.compile_plan(net, losses={"Loss": 1.0, "Other": 0.0})
+    trainer = mxt.Trainer(plan, mxt.Adam(0.1), batch_size=4)
+    trainer.update({**linear_batch(), "Far": np.full(4, 1e30)})
+    assert np.isinf(trainer.current_loss()["Other"])
+
+
+def test_the_layer_that_is_named_is_the_first_whose_output_is_not_finite() -> None:
+    net = mxt.NetChain(
+        [mxt.LSTM(3), mxt.Linear(2), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(2))}
+    )
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.Adam(0.1), batch_size=1)
+    trainer.update({"Input": [[[1.0, np.nan], [1.0, 1.0]]], "Target": np.zeros((1, 2, 2))})
+    with pytest.raises(mxt.StepError, match='in layer "lstm"; input port "Input"'):
         trainer.current_loss()
 
 
@@ -339,6 +378,32 @@ def test_without_a_guard_a_failure_is_told_but_cannot_be_undone() -> None:
 def test_options_are_checked(linear_plan: mxt.Plan, options: dict[str, Any], text: str) -> None:
     with pytest.raises(mxt.ArgumentError, match=text):
         mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4, **options)
+
+
+# Optimizers of one's own
+
+
+def test_a_class_that_has_its_own_move_is_asked_for_it(linear_plan: mxt.Plan) -> None:
+    class Frozen(mxt.Adam):
+        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
+            return None
+
+    for guard in (True, False):
+        trainer = mxt.Trainer(linear_plan, Frozen(0.1), batch_size=4, guard=guard)
+        before = values_of(trainer.arrays)
+        trainer.update(linear_batch())
+        assert_same(values_of(trainer.arrays), before)
+
+
+@pytest.mark.parametrize("state", [None, (np.zeros(3),), (mx.nd.zeros((3,), dtype="int32"),), mx.nd.zeros((3,))])
+def test_a_state_of_another_kind_is_refused(linear_plan: mxt.Plan, state: Any) -> None:
+    class Odd(mxt.SGD):
+        def start(self, parameters: Any) -> Any:
+            return state
+
+    for guard in (True, False):
+        with pytest.raises(mxt.ArgumentError, match="Odd: start must return a tuple of NDArrays of float32"):
+            mxt.Trainer(linear_plan, Odd(0.1), batch_size=4, guard=guard)
 
 
 # Recovering
@@ -485,6 +550,56 @@ def test_stats_say_who_waits(gated_plan: mxt.Plan, gate: threading.Event) -> Non
 
 
 # Interrupts, threads, processes
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_while_a_failure_is_looked_into_does_not_lose_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = mxt.Trainer(plan_of("cholesky"), mxt.Adam(0.01), batch_size=4)
+    trainer.update(FAULTS[0].spoil(good_batch(1)))
+    trainer.update(good_batch(2))
+    drain = Pipeline._drain
+
+    def interrupted(self: Pipeline) -> None:
+        signal.raise_signal(signal.SIGINT)
+        drain(self)
+
+    monkeypatch.setattr(Pipeline, "_drain", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.current_loss()
+    with pytest.raises(mxt.StepError, match=r'step 1 .*in layer "fault"') as caught:
+        trainer.current_loss()
+    assert [step for step, _ in caught.value.dropped] == [2]
+
+
+def test_a_second_thread_is_refused_by_stats(linear_plan: mxt.Plan) -> None:
+    told: list[str] = []
+
+    class Watched(mxt.SGD):
+        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
+            def intrude() -> None:
+                with pytest.raises(mxt.Error, match="another thread is inside") as caught:
+                    made.stats()
+                told.append(str(caught.value))
+
+            thread = threading.Thread(target=intrude)
+            thread.start()
+            thread.join()
+            super().apply(update, parameters, gradients, state)
+
+    made = mxt.Trainer(linear_plan, Watched(0.1), batch_size=4)
+    made.update(linear_batch())
+    assert len(told) == 1
+
+
+def test_an_error_does_not_grow_with_every_call() -> None:
+    trainer = mxt.Trainer(plan_of("nan"), mxt.Adam(0.01), batch_size=4)
+    trainer.update(FAULTS[4].spoil(good_batch(1)))
+    depths = []
+    for _ in range(4):
+        with pytest.raises(mxt.StepError) as caught:
+            trainer.current_loss()
+        depths.append(len(caught.traceback))
+    assert depths[1] == depths[3]
 
 
 @pytest.mark.usefixtures("ctrl_c")
