@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import is_integer, names, positive_int
-from ..errors import ArgumentError, Error, NetError, StepError
+from ..errors import ArgumentError, Error, StepError
 from ..executors.batch import Batch
 from ..executors.bound import Bound, Shared
-from ..executors.bucketed import BYTES_KEPT, Buckets, check_batch_size, check_policy, one_bucket
+from ..executors.bucketed import BYTES_KEPT, Buckets, check_batch_size
 from ..executors.buckets import Policy
 from ..executors.executor import check_input_gradients
 from ..executors.handles import ArrayMapping, Clock, OutputHandle
@@ -22,7 +22,6 @@ from ..executors.inputs import Limits, check_batch
 from ..executors.staging import InputBuffers
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
-from ..plans.lowering import check_lengths
 from ..plans.net import NetGraph
 from ..plans.plan import Plan
 from ..resources import Resource
@@ -31,14 +30,13 @@ from .interrupts import Uninterrupted
 from .losses import Losses, check_reduction
 from .moves import Moves
 from .optimizers import Optimizer
+from .options import check_trainable, guarding_of, policy_of
 from .pipeline import Origin, Pipeline, Ready
 from .stats import Stats
 from .trace import Timeline
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-ON_NAN = ("raise", "skip", "ignore")
 
 
 class Trainer(Resource):
@@ -101,16 +99,16 @@ class Trainer(Resource):
         bytes_kept: int | None = BYTES_KEPT,
     ) -> None:
         """Allocate the arrays; where there is one bucket, bind its graph for full batches."""
-        _check(plan, optimizer)
+        check_trainable(plan, optimizer)
         self._plan = plan
         self._optimizer = optimizer
-        policy = _policy(plan, lengths, buckets)
+        policy = policy_of(plan, lengths, buckets)
         self._batch_size = check_batch_size(policy, batch_size)
         self._depth = positive_int(depth, "depth")
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
         self._store = ParameterStore(plan, device, seed, arrays)
-        every, reaction = _guarding(guard, on_nan)
+        every, reaction = guarding_of(guard, on_nan)
         moves = Moves(optimizer, self._store.parameters.array, self._store.gradients.array, guarded=every > 0)
         self._clock = Clock()
         buffers = InputBuffers(self._store.context, self._depth + 1, keeps=every > 0)  # one more for what is staged
@@ -577,39 +575,3 @@ class Trainer(Resource):
             f"Trainer({self.plan!r}, {self.optimizer!r}, batch_size={self.batch_size}, device={str(self.device)!r}, "
             f"step={self.step})"
         )
-
-
-def _check(plan: object, optimizer: object) -> None:
-    if not isinstance(plan, Plan):
-        raise ArgumentError(f"Trainer takes a plan (see compile_plan), got {plan!r}")
-    if isinstance(optimizer, type) or not (hasattr(optimizer, "start") and hasattr(optimizer, "apply")):
-        hint = f"; write {optimizer.__name__}()" if isinstance(optimizer, type) else ""
-        raise ArgumentError(f"Trainer takes an optimizer such as Adam(), got {optimizer!r}{hint}")
-    if not plan.parameters:
-        raise NetError("the plan has no parameters, so there is nothing to train; instantiate() runs it")
-    if not any(loss.weight for loss in plan.losses.values()):
-        raise NetError(f"all outputs have weight 0 ({', '.join(plan.outputs)}), so there is nothing to train")
-
-
-def _guarding(guard: object, on_nan: object) -> tuple[int, str]:
-    """Return every how many steps one is guarded, 0 for none, and what becomes of those that are not finite."""
-    if not isinstance(guard, bool) and not (is_integer(guard) and guard > 0):
-        raise ArgumentError(f"guard must be True, False, or n for every nth step, got {guard!r}")
-    every = int(guard)
-    if on_nan is None:
-        return every, "raise" if every else "ignore"
-    if not isinstance(on_nan, str) or on_nan not in ON_NAN:
-        raise ArgumentError(f"on_nan must be one of {', '.join(ON_NAN)}, got {on_nan!r}")
-    if not every and on_nan != "ignore":
-        raise ArgumentError(f'on_nan="{on_nan}" needs the guard, which knows what is finite; leave out guard=False')
-    if every > 1 and on_nan == "skip":
-        raise ArgumentError('on_nan="skip" needs the guard at every step: once such numbers have moved, none is finite')
-    return every, on_nan
-
-
-def _policy(plan: Plan, lengths: Mapping[str, int] | None, buckets: Policy | None) -> Policy:
-    if lengths is None:
-        return check_policy(plan, buckets)
-    if buckets is not None:
-        raise ArgumentError("lengths= is the one bucket, and buckets= are several: give one of them")
-    return one_bucket(check_lengths(plan, lengths))

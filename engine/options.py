@@ -1,0 +1,65 @@
+"""Checks of a trainer's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..arguments import is_integer
+from ..errors import ArgumentError, NetError
+from ..executors.bucketed import check_policy, one_bucket
+from ..executors.buckets import Policy
+from ..plans.lowering import check_lengths
+from ..plans.plan import Plan
+
+ON_NAN = ("raise", "skip", "ignore")
+
+
+def check_trainable(plan: object, optimizer: object) -> None:
+    """Check that there is something to train, and something to train it with.
+
+    Raises:
+        ArgumentError: One is no plan, or the other no optimizer.
+        NetError: The plan has no parameters, or no output of a weight that is not 0.
+    """
+    if not isinstance(plan, Plan):
+        raise ArgumentError(f"Trainer takes a plan (see compile_plan), got {plan!r}")
+    if isinstance(optimizer, type) or not (hasattr(optimizer, "start") and hasattr(optimizer, "apply")):
+        hint = f"; write {optimizer.__name__}()" if isinstance(optimizer, type) else ""
+        raise ArgumentError(f"Trainer takes an optimizer such as Adam(), got {optimizer!r}{hint}")
+    if not plan.parameters:
+        raise NetError("the plan has no parameters, so there is nothing to train; instantiate() runs it")
+    if not any(loss.weight for loss in plan.losses.values()):
+        raise NetError(f"all outputs have weight 0 ({', '.join(plan.outputs)}), so there is nothing to train")
+
+
+def guarding_of(guard: object, on_nan: object) -> tuple[int, str]:
+    """Return every how many steps one is guarded, 0 for none, and what becomes of those that are not finite.
+
+    Raises:
+        ArgumentError: They are not usable, or not together.
+    """
+    if not isinstance(guard, bool) and not (is_integer(guard) and guard > 0):
+        raise ArgumentError(f"guard must be True, False, or n for every nth step, got {guard!r}")
+    every = int(guard)
+    if on_nan is None:
+        return every, "raise" if every else "ignore"
+    if not isinstance(on_nan, str) or on_nan not in ON_NAN:
+        raise ArgumentError(f"on_nan must be one of {', '.join(ON_NAN)}, got {on_nan!r}")
+    if not every and on_nan != "ignore":
+        raise ArgumentError(f'on_nan="{on_nan}" needs the guard, which knows what is finite; leave out guard=False')
+    if every > 1 and on_nan == "skip":
+        raise ArgumentError('on_nan="skip" needs the guard at every step: once such numbers have moved, none is finite')
+    return every, on_nan
+
+
+def policy_of(plan: Plan, lengths: Mapping[str, int] | None, buckets: Policy | None) -> Policy:
+    """Return the policy: that of the one bucket, or the one that is given, or `Exact`.
+
+    Raises:
+        ArgumentError: Both are given, or do not fit the plan.
+    """
+    if lengths is None:
+        return check_policy(plan, buckets)
+    if buckets is not None:
+        raise ArgumentError("lengths= is the one bucket, and buckets= are several: give one of them")
+    return one_bucket(check_lengths(plan, lengths))
