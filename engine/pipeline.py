@@ -265,6 +265,8 @@ class Pipeline:
             self._fail_by_index(step)
         if not verdict.passed:
             self._fail(step, "gave losses or gradients that are not finite", nothing=NORM)
+        if self._every and step.number % self._every == 0:
+            self.recorder.gradient_norm = verdict.norm
         if step.number % max(1, self._every) == 0:
             self._good, self._since = step.number, []
             if self._on_nan == "skip" and not verdict.finite:

@@ -55,6 +55,8 @@ class Stats:
         seconds_busy: How long the device had steps to do; at most, as the host sees a step's end only when it looks.
         starved: How many updates found the device with nothing to do.
         skipped: The steps that moved nothing, as their numbers were not finite; the last 1,024 of them.
+        gradient_norm: The norm of all gradients together, of the last guarded step that the host has seen finish; None
+            before the first.
         nan_inputs: How many NaN each input port has brought, for ports that brought any; those in NDArrays are not
             counted, as that would wait for the device.
         last: The last step, None before the first.
@@ -72,6 +74,7 @@ class Stats:
     seconds_busy: float = 0.0
     starved: int = 0
     skipped: tuple[int, ...] = ()
+    gradient_norm: float | None = None
     nan_inputs: Mapping[str, int] = FrozenMapping()
     last: StepStats | None = None
 
@@ -121,6 +124,7 @@ class Recorder:
         self.blocked = self.staging = self.queueing = self.busy = 0.0
         self.starved = 0
         self.skipped: list[int] = []
+        self.gradient_norm: float | None = None
         self._steps = self._examples = self._true = self._padded = 0
         self._nans: dict[str, int] = {}
         self._begin: float | None = None
@@ -187,6 +191,7 @@ class Recorder:
             seconds_busy=self.busy,
             starved=self.starved,
             skipped=tuple(self.skipped),
+            gradient_norm=self.gradient_norm,
             nan_inputs=FrozenMapping(dict(self._nans)),
             last=None if self._last is None else StepStats(*self._last),
         )

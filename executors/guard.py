@@ -94,7 +94,7 @@ class Guard:
 
     Attributes:
         go: ``(1,)``: 1 where the step may move, 0 elsewhere.
-        scale: ``(1,)``: 1 where the step may move, NaN elsewhere.
+        scale: ``(1,)``: 1 where the step may move, NaN or 0 elsewhere.
         number: ``(1,)``: the step's number.
     """
 
@@ -182,10 +182,6 @@ class Guard:
         """Queue the result, and the move of the auxiliary arrays, once the parameters have moved."""
         for call in self._finish[slot]:
             call()
-
-    def result(self, slot: int) -> Any:
-        """Return the NDArray with the result of a step."""
-        return self._results[slot]
 
     def verdict(self, slot: int, step: int) -> Verdict:
         """Return what a step came to; waits.

@@ -529,6 +529,17 @@ def test_stats_count_true_steps_and_padding(text_plan: mxt.Plan, rng: np.random.
     assert stats.examples_per_second == pytest.approx(7 / stats.seconds)
 
 
+def test_stats_have_the_norm_of_the_gradient(linear_plan: mxt.Plan) -> None:
+    for guard, known in ((True, True), (2, True), (False, False)):
+        trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4, guard=guard)
+        assert trainer.stats().gradient_norm is None
+        for _ in range(2):
+            trainer.update(linear_batch())
+        gradients = np.concatenate([found.reshape(-1) for found in values_of(trainer.gradients).values()])
+        norm = trainer.stats().gradient_norm
+        assert norm == pytest.approx(np.linalg.norm(gradients), rel=1e-6) if known else norm is None
+
+
 def test_before_the_first_step_there_is_nothing_to_count(trainer: mxt.Trainer) -> None:
     assert str(trainer.stats()) == "no steps yet"
     assert trainer.stats().examples_per_second == trainer.stats().true_steps_per_second == 0.0
@@ -623,8 +634,9 @@ def test_a_failure_that_a_wait_in_vain_was_told_of_is_not_lost() -> None:
     net = mxt.NetChain([Cholesky(), mxt.Linear(1), mxt.MeanSquaredLoss()], inputs={"Target": mxt.Vector(1)})
     trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=1)
     trainer.update({"Input": -np.eye(2)[None], "Target": [[1.0]]})
+    step = trainer._steps.pending[0]
     with pytest.raises(mx.MXNetError):
-        trainer._steps.pending[0].guard.result(trainer._steps.pending[0].slot).wait_to_read()
+        step.guard._results[step.slot].wait_to_read()
     with pytest.raises(mxt.StepError, match=r'step 1 .*layer "cholesky"') as caught:
         trainer.current_loss()
     assert isinstance(caught.value.cause, mx.MXNetError)  # told by running the batch once more
