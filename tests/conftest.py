@@ -85,3 +85,15 @@ def assert_same(left: dict[str, NDArray[Any]], right: dict[str, NDArray[Any]]) -
     assert left.keys() == right.keys()
     for path, found in left.items():
         assert found.tobytes() == right[path].tobytes(), path
+
+
+def drawn_batch(number: int) -> dict[str, Any]:
+    """Return another linear batch for each number."""
+    generator = np.random.default_rng(number)
+    return {"Input": generator.normal(size=4), "Target": generator.normal(size=4)}
+
+
+@pytest.fixture
+def trainer(linear_plan: mxt.Plan) -> Iterator[mxt.Trainer]:
+    with mxt.Trainer(linear_plan, mxt.Adam(0.1), batch_size=4) as made:
+        yield made
