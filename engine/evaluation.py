@@ -16,14 +16,14 @@ from ..executors.bucketed import bucket_of
 from ..executors.buckets import Policy
 from ..executors.cache import Cache
 from ..executors.handles import Clock, zero_padding
-from ..executors.inputs import CheckedBatch, Limits, check_batch
+from ..executors.inputs import Beside, CheckedBatch, Limits, check_batch
 from ..executors.staging import InputBuffers
+from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
 from ..plans.lowering import Head
 from .losses import Losses, LossSums
-
-Lengths = Mapping[str, NDArray[np.int64]]
+from .streams import Streams
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,16 @@ class Evaluation:
 class _Pass(NamedTuple):
     """One slice of a batch, and what came out."""
 
-    rows: int
-    lengths: Lengths
+    batch: CheckedBatch
     values: dict[str, NDArray[Any]]
+
+    @property
+    def rows(self) -> int:
+        return self.batch.rows
+
+    @property
+    def lengths(self) -> Mapping[str, NDArray[np.int64]]:
+        return self.batch.lengths
 
 
 class Evaluator:
@@ -72,18 +79,29 @@ class Evaluator:
         batch_size: The number of rows of a slice, where the policy has none.
         clock: The clock whose output handles may come in.
         bytes_kept: How many bytes graphs may hold, about; None: any.
+        carry: The output port of each input port whose state goes from batch to batch of one call.
     """
 
     def __init__(
-        self, store: ParameterStore, policy: Policy, batch_size: int | None, clock: Clock, bytes_kept: int | None
+        self,
+        store: ParameterStore,
+        policy: Policy,
+        batch_size: int | None,
+        clock: Clock,
+        bytes_kept: int | None,
+        carry: Mapping[str, str],
     ) -> None:
         """Bind nothing yet."""
         self._plan = store.plan
         self._policy = policy
         self._batch_size = batch_size
         self._clock = clock
+        self._carry = carry
+        table = StateTable(store, carry, batch_size or 1) if carry else None
+        self._streams = None if table is None else Streams(table)
         # outputs of a training step stay what they are: memory is not shared with it
-        self._cache = Cache(Shared(store, Clock(), InputBuffers(store.context, 1)), bytes_kept)
+        shared = Shared(store, Clock(), InputBuffers(store.context, 1), table=table)
+        self._cache = Cache(shared, bytes_kept)
 
     def run(self, batches: object, outputs: Sequence[str] | None, lengths: object) -> Evaluation:
         """Return losses and outputs of a batch, or of an iterable of batches; waits.
@@ -99,12 +117,14 @@ class Evaluator:
         if not one and lengths is not None:
             raise BatchError("lengths= belongs to one batch; batches of an iterable bring their own, as a Batch does")
         heads = self._heads(outputs, one)
+        if self._streams is not None:
+            self._streams.clear()
         losses = [head.name for head in heads if head.name in self._plan.loss_ports]
         shown = self._shown(heads, outputs, one)
         sums, passes = LossSums(self._plan), []
         for batch in [batches] if one else batches:  # type: ignore[attr-defined]  # iterable by the check above
             for found in self._passes(batch, heads, lengths):
-                sums.add({port: found.values[port] for port in losses}, found.rows, found.lengths)
+                sums.add({port: found.values[port] for port in losses}, found.batch)
                 passes.append(found._replace(values={name: found.values[name] for name in shown}))
         if not passes:
             raise BatchError("evaluate got an iterable without any batch (a generator that had been used up?)")
@@ -128,10 +148,13 @@ class Evaluator:
         """Return what to compute: outputs, and the losses unless only outputs of one batch are asked for."""
         plan = self._plan
         if outputs is None:
-            return tuple(self._head(name) for name in (plan.outputs if one else plan.loss_ports))
-        wanted = dict.fromkeys(names(outputs, "outputs"))
+            wanted = dict.fromkeys(plan.outputs if one else plan.loss_ports)
+        else:
+            wanted = dict.fromkeys(names(outputs, "outputs"))
         if not one or not wanted:
             wanted.update(dict.fromkeys(plan.loss_ports))
+        if not one:
+            wanted.update(dict.fromkeys(self._carry.values()))
         return tuple(self._head(name) for name in wanted)
 
     def _head(self, name: str) -> Head:
@@ -150,14 +173,21 @@ class Evaluator:
         return [head.name for head in heads] if one else []
 
     def _passes(self, batch: object, heads: tuple[Head, ...], lengths: object) -> Iterator[_Pass]:
-        checked = check_batch(batch, self._limits(heads), lengths)
+        checked = check_batch(batch, self._limits(heads), Beside(lengths))
         bucket_of(self._policy, checked, self._plan)  # every example, before any is run
         begin = 0
         while begin < checked.rows:
             piece, bound = self._next(checked, begin, heads)
-            bound.forward(bound.load(piece))
+            loaded = bound.load(piece)
+            if bound.carried is not None and self._streams is not None:
+                bound.feed(loaded, self._streams.places_for(piece, bound.bucket.batch_size, 0))
+                bound.forward(loaded)
+                bound.carried.keep()
+                self._streams.settle(0)
+            else:
+                bound.forward(loaded)
             self._collect(bound)
-            yield _Pass(piece.rows, piece.lengths, {name: a.asnumpy() for name, a in bound.raw_outputs().items()})
+            yield _Pass(piece, {name: a.asnumpy() for name, a in bound.raw_outputs().items()})
             begin += piece.rows
 
     def _next(self, batch: CheckedBatch, begin: int, heads: tuple[Head, ...]) -> tuple[CheckedBatch, Bound]:
@@ -166,9 +196,9 @@ class Evaluator:
         if size is None:  # that of the bucket for all
             size = self._policy.batch_size(bucket_of(self._policy, batch, self._plan))
         assert size is not None  # by check_batch_size
-        piece = _rows(batch, begin, min(begin + size, batch.rows))
+        piece = batch.between(begin, min(begin + size, batch.rows))
         bucket = bucket_of(self._policy, piece, self._plan)
-        return piece, self._cache.bound(Bucket(size, tuple(bucket.items()), piece.pads(bucket), False, heads))
+        return piece, self._cache.bound(Bucket.holding(piece, size, bucket, False, heads))
 
     def _collect(self, bound: Bound) -> None:
         try:
@@ -181,17 +211,7 @@ class Evaluator:
         plan = self._plan
         used = plan.graph_of_nodes.inputs_of(tuple(head.source for head in heads))
         used |= {head.example_weights for head in heads if head.example_weights is not None}
-        return Limits.of(plan, None, self._clock, used)
-
-
-def _rows(batch: CheckedBatch, begin: int, end: int) -> CheckedBatch:
-    return CheckedBatch(
-        rows=end - begin,
-        lengths={name: found[begin:end] for name, found in batch.lengths.items()},
-        host={name: array[begin:end] for name, array in batch.host.items()},
-        device={name: array[begin:end] for name, array in batch.device.items()},
-        left_out=batch.left_out,
-    )
+        return Limits.of(plan, None, self._clock, used, self._carry)
 
 
 def _joined(passes: list[_Pass], shown: list[str], length_of: Mapping[str, str | None]) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, unknown
+from ..executors.inputs import CheckedBatch
 from ..plans.plan import Plan
 
 REDUCTIONS = ("mean", "sum")
@@ -24,7 +25,7 @@ class Losses(Mapping[str, float]):
         weights: The loss weights at that step.
         step: The step, 0 for an evaluation.
         examples: The number of true rows.
-        steps: The number of true time steps by length name, over all rows.
+        steps: The number of true time steps that have a loss, by length name, over all rows.
     """
 
     values_by_port: Mapping[str, float]
@@ -77,20 +78,20 @@ class LossSums:
         self.examples = 0
         self.steps = dict.fromkeys(plan.lengths, 0)
 
-    def add(self, values: Mapping[str, NDArray[Any]], rows: int, lengths: Mapping[str, NDArray[np.int64]]) -> None:
-        """Add the true rows of some losses, ``(rows, ...)`` by port, given the true lengths of all examples."""
+    def add(self, values: Mapping[str, NDArray[Any]], batch: CheckedBatch) -> None:
+        """Add the true rows of some losses of a batch, ``(rows, ...)`` by port."""
+        rows, steps = batch.rows, batch.steps_with_loss
         for port, found in values.items():
             loss = self._plan.losses[port]
-            true = None if loss.length is None else lengths[loss.length]
-            if true is None or loss.is_loss:
+            if loss.length is None or loss.is_loss:
                 self._sums[port] += float(found[:rows].sum(dtype=np.float64))
-                self._counts[port] += rows if true is None else int(true.sum())
+                self._counts[port] += rows if loss.length is None else steps[loss.length]
             else:
-                self._sums[port] += _sum_of_means(found[:rows], true)
+                self._sums[port] += _sum_of_means(found[:rows], batch.lengths[loss.length])
                 self._counts[port] += rows
         self.examples += rows
-        for name, steps in lengths.items():
-            self.steps[name] += int(steps.sum())
+        for name, count in steps.items():
+            self.steps[name] += count
 
     def losses(self, reduction: str, step: int = 0) -> Losses:
         """Return the losses.

@@ -24,10 +24,12 @@ from ..executors.indices import check_indices
 from ..executors.inputs import CheckedBatch, Limits, check_batch
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
+from ..executors.state_table import Places
 from .interrupts import Uninterrupted
 from .losses import LossSums
 from .moves import Moves
 from .stats import KEPT, Recorder, Stats
+from .streams import Streams
 from .waiting import wait
 
 COLLATERAL = "its batch, run once more, went well: MXNet hands failures on to what runs beside them"
@@ -92,6 +94,7 @@ class Step:
         guard: The guard of its graph.
         slot: Where the guard puts its result.
         queued: When it was queued, of `time.perf_counter`.
+        places: Where the carried states of its rows are.
     """
 
     number: int
@@ -101,6 +104,7 @@ class Step:
     guard: Guard
     slot: int
     queued: float
+    places: Places | None
 
     def is_judged(self) -> bool:
         """Tell whether there is a verdict on it; does not wait."""
@@ -109,6 +113,15 @@ class Step:
     def has_finished(self) -> bool:
         """Tell whether its end can be seen; does not wait. One that failed has no such end."""
         return self.guard.has_finished(self.slot, self.number)
+
+
+class _Past(NamedTuple):
+    """A step that has finished, or failed: what is needed to run it once more."""
+
+    number: int
+    batch: Batch
+    bucket: Bucket
+    places: Places | None
 
 
 class Pipeline:
@@ -121,6 +134,7 @@ class Pipeline:
         depth: How many steps may be unfinished.
         every: Every so many steps one is guarded; 0: none.
         on_nan: What a guarded step comes to whose numbers are not finite; see `Guard`.
+        streams: The streams whose state is carried, if any is.
 
     Attributes:
         pending: The unfinished steps, the oldest first.
@@ -130,7 +144,17 @@ class Pipeline:
         staged: The batch of the next step, where it has been loaded.
     """
 
-    def __init__(self, buckets: Buckets, moves: Moves, clock: Clock, depth: int, every: int, on_nan: str) -> None:
+    def __init__(
+        self,
+        buckets: Buckets,
+        moves: Moves,
+        clock: Clock,
+        depth: int,
+        *,
+        every: int,
+        on_nan: str,
+        streams: Streams | None = None,
+    ) -> None:
         """Start with no steps."""
         self._buckets = buckets
         self._store = buckets.store
@@ -139,11 +163,12 @@ class Pipeline:
         self._depth = depth
         self._every = every
         self._on_nan = on_nan
+        self._streams = streams
         self._chain = Chain(self._store.context, self._store.plan.dtype)
         self._guards: weakref.WeakKeyDictionary[Bound, dict[bool, Guard]] = weakref.WeakKeyDictionary()
-        self._snapshot = Snapshot([*moves.moved, self._store.auxiliary.array]) if every > 1 else None
+        self._snapshot = Snapshot(self._moved) if every > 1 else None
         self._good = 0  # the last step whose arrays can be gone back to
-        self._since: list[tuple[int, Batch, Bucket]] = []  # the steps after it that have finished
+        self._since: list[_Past] = []  # the steps after it that have finished
         self.pending: deque[Step] = deque()
         self.losses: dict[int, LossSums] = {}
         self.failure: StepError | None = None
@@ -195,14 +220,19 @@ class Pipeline:
         except BaseException as error:
             if self._clock.now != before:  # else nothing of the training has moved
                 self._cut_short(staged, before + 1, error)
+            elif self._streams is not None:
+                self._streams.undo(before)
             raise
 
     def _queue(self, staged: Staged) -> int:
         begin = time.perf_counter()
         number, bound, loaded = self._clock.now + 1, staged.ready.bound, staged.loaded
         guarded = self._every > 0 and number % self._every == 0
+        places = self._places(number, staged)
         guard = self._guard(bound, guarded)
         self._chain.expect(number, [check.count for check in loaded.index_checks])
+        if places is not None:
+            bound.feed(loaded, places)
         staged.ready.executor.queue(bound, loaded)  # the clock moves: this is now the step
         bound.backward()
         guard.judge()
@@ -214,8 +244,31 @@ class Pipeline:
         self._store.touch()
         times = self._blocked, staged.seconds_staging, self.recorder.span("queue", begin, number)
         self.recorder.queued(number, loaded.batch, bound.bucket, self.unfinished(), times)
-        self.pending.append(Step(number, loaded, staged.ready.origin, bound.bucket, guard, slot, begin))
+        self.pending.append(Step(number, loaded, staged.ready.origin, bound.bucket, guard, slot, begin, places))
         return number
+
+    def _places(self, number: int, staged: Staged) -> Places | None:
+        """Return where the states of a step's rows are, in a table that has room for all of them."""
+        if self._streams is None:
+            return None
+        table = self._streams.table
+        before = table.places
+        places = self._streams.places_for(staged.loaded.batch, staged.ready.bound.bucket.batch_size, number)
+        if table.places != before:
+            self.follow_states()
+        return places
+
+    def follow_states(self) -> None:
+        """Take over the arrays of a state table that has grown."""
+        self._guards.clear()  # which write to the old ones
+        if self._snapshot is not None:
+            self._snapshot.follow()
+
+    def _moved(self) -> list[Any]:
+        return [*self._moves.moved, self._store.auxiliary.array, *self._states()]
+
+    def _states(self) -> list[Any]:
+        return [] if self._streams is None else list(self._streams.table.arrays.values())
 
     def _guard(self, bound: Bound, guarded: bool) -> Guard:
         guards = self._guards.setdefault(bound, {})
@@ -264,17 +317,21 @@ class Pipeline:
         if verdict.wrong:
             self._fail_by_index(step)
         if not verdict.passed:
-            self._fail(step, "gave losses or gradients that are not finite", nothing=NORM)
+            what = "losses, gradients or states" if self._streams is not None else "losses or gradients"
+            self._fail(step, f"gave {what} that are not finite", nothing=NORM)
         if self._every and step.number % self._every == 0:
             self.recorder.gradient_norm = verdict.norm
         if step.number % max(1, self._every) == 0:
             self._good, self._since = step.number, []
+            if self._streams is not None:
+                self._streams.settle(step.number)
             if self._on_nan == "skip" and not verdict.finite:
                 self.recorder.skip(step.number)
         else:
-            self._since.append((step.number, _private(step.loaded, step.origin, step.number), step.bucket))
+            batch = _private(step.loaded, step.origin, step.number)
+            self._since.append(_Past(step.number, batch, step.bucket, step.places))
         sums = LossSums(self._store.plan)
-        sums.add(verdict.losses, step.loaded.batch.rows, step.loaded.batch.lengths)
+        sums.add(verdict.losses, step.loaded.batch)
         self.losses[step.number] = sums
         self.losses.pop(step.number - KEPT, None)
         self.pending.popleft()
@@ -327,7 +384,7 @@ class Pipeline:
         self._drain()
         if self._snapshot is not None:
             self._snapshot.restore()
-        return batches[0][1], (*((number, batch) for number, batch, _ in self._since), *batches[1:])
+        return batches[0][1], (*((past.number, past.batch) for past in self._since), *batches[1:])
 
     def _raise(self, error: StepError, step: Step, batch: Batch, dropped: tuple[tuple[int, Batch], ...]) -> NoReturn:
         error.batch, error.dropped = batch, dropped
@@ -346,18 +403,26 @@ class Pipeline:
 
         Where arrays have gone back further than the step, the batches since then are run too, the first one first.
         """
-        for number, found, bucket in (*self._since, (step.number, batch, step.bucket)):
+        for past in (*self._since, _Past(step.number, batch, step.bucket, step.places)):
             with contextlib.suppress(Error):
-                checked = check_batch(found, Limits.of(self._store.plan, None))
-                culprit = replay(bucket, self._store, checked, number) or self._moves.trial(number)
+                whole = Batch({**self._states_of(past), **past.batch}, past.batch.lengths)
+                checked = check_batch(whole, Limits.of(self._store.plan, None))
+                culprit = replay(past.bucket, self._store, checked, past.number) or self._moves.trial(past.number)
                 if culprit is not None:
                     return culprit
         return None
 
+    def _states_of(self, past: _Past) -> dict[str, Any]:
+        """Return the carried states that a step began at."""
+        if self._streams is None or past.places is None:
+            return {}
+        rows = len(next(iter(past.batch.values())))
+        return self._streams.table.read(past.places.begins[:rows])
+
     def _drain(self) -> None:
         """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""
         arrays = [self._chain.passed, self._chain.due, self._chain.wrong, *self._moves.written]
-        for array in (*arrays, self._store.gradients.array, self._store.auxiliary.array):
+        for array in (*arrays, self._store.gradients.array, self._store.auxiliary.array, *self._states()):
             if array is not None:
                 with contextlib.suppress(mx.MXNetError):
                     array.wait_to_read()
@@ -386,6 +451,8 @@ class Pipeline:
             self._snapshot.restore()
         self._since = []
         self.losses = {step: sums for step, sums in self.losses.items() if step <= self._good}
+        if self._streams is not None:
+            self._streams.undo(self._good)
         self._clock.turn_back(self._good)
         self._chain.restart(self._good)
         staged, self._staged_batch = self._staged_batch, None
@@ -419,7 +486,16 @@ def _private(loaded: Loaded, origin: Origin, failed: int) -> Batch:
             with contextlib.suppress(mx.MXNetError):  # an output of what has failed elsewhere
                 ports[port] = loaded.kept(port)
     lengths: Any = loaded.batch.lengths or None
-    return Batch(ports, lengths, position=origin.position)
+    batch = loaded.batch
+    return Batch(
+        ports,
+        lengths,
+        batch.streams,
+        batch.reset,
+        carry_at=batch.carry_at,
+        loss_from=batch.loss_from,
+        position=origin.position,
+    )
 
 
 def _port_not_finite(batch: Batch) -> str | None:

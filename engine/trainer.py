@@ -18,8 +18,10 @@ from ..executors.bucketed import BYTES_KEPT, Buckets, check_batch_size
 from ..executors.buckets import Policy
 from ..executors.executor import check_input_gradients
 from ..executors.handles import ArrayMapping, Clock, OutputHandle
-from ..executors.inputs import Limits, check_batch
+from ..executors.inputs import NOTHING_BESIDE, Beside, Limits, check_batch
+from ..executors.rows import check_flags, check_streams
 from ..executors.staging import InputBuffers
+from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
 from ..plans.net import NetGraph
@@ -32,7 +34,9 @@ from .moves import Moves
 from .optimizers import Optimizer
 from .options import check_trainable, guarding_of, policy_of
 from .pipeline import Origin, Pipeline, Ready
+from .state import CarriedState, carry_of, limit_of
 from .stats import Stats
+from .streams import Streams
 from .trace import Timeline
 
 if TYPE_CHECKING:
@@ -58,16 +62,21 @@ class Trainer(Resource):
             behind it, moves nothing, and `recover` goes on from before it. A number n: every nth step is, and its
             arrays are kept; what fails is found up to n steps late, and `recover` goes back to the last of these.
             False: none; a step that fails leaves the arrays as they happen to be.
-        on_nan: What becomes of a step whose losses or gradients are not finite: "raise", by default with a guard: it
-            moves nothing and is a `StepError`; "skip": it moves nothing and training goes on; "ignore", by default
-            without a guard: it moves.
+        on_nan: What becomes of a step whose losses, gradients or carried states are not finite: "raise", by default
+            with a guard: it moves nothing and is a `StepError`; "skip": it moves nothing and training goes on;
+            "ignore", by default without a guard: it moves.
+        carry: States that go from step to step, on the device: True for all of `Plan.states`, or a mapping of input
+            ports to output ports. No gradient crosses steps.
+        state_capacity: How many bytes of carried state are kept, before the least recently used stream is dropped;
+            None: all.
         input_gradients: Input ports whose gradients are wanted, in `gradients`.
         bytes_kept: How many bytes the graphs of buckets may hold, about, before the least recently used are released;
             None: any.
 
     Raises:
         ArgumentError: An argument is not usable.
-        NetError: The plan has nothing to train, or a start value does not fit it.
+        NetError: The plan has nothing to train, a start value does not fit it, or a state cannot be carried.
+        UnknownNameError: There is no port to be carried.
 
     Example:
         >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, compile_plan
@@ -95,6 +104,8 @@ class Trainer(Resource):
         depth: int = 2,
         guard: bool | int = True,
         on_nan: str | None = None,
+        carry: bool | Mapping[str, str] = False,
+        state_capacity: int | None = None,
         input_gradients: Sequence[str] = (),
         bytes_kept: int | None = BYTES_KEPT,
     ) -> None:
@@ -107,17 +118,24 @@ class Trainer(Resource):
         self._depth = positive_int(depth, "depth")
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
+        carried = carry_of(plan, carry)
         self._store = ParameterStore(plan, device, seed, arrays)
         every, reaction = guarding_of(guard, on_nan)
         moves = Moves(optimizer, self._store.parameters.array, self._store.gradients.array, guarded=every > 0)
         self._clock = Clock()
         buffers = InputBuffers(self._store.context, self._depth + 1, keeps=every > 0)  # one more for what is staged
-        shared = Shared(self._store, self._clock, buffers, wanted)
+        self._streams = _streams(self._store, carried, state_capacity, self._batch_size)
+        table = None if self._streams is None else self._streams.table
+        shared = Shared(self._store, self._clock, buffers, wanted, table)
         self._bucketed = Buckets(shared, policy, self._batch_size, True, kept)
-        self._evaluator = Evaluator(self._store, policy, self._batch_size, self._clock, kept)
-        self._limits = Limits.of(plan, self._batch_size, self._clock)
+        self._evaluator = Evaluator(self._store, policy, self._batch_size, self._clock, kept, carried)
+        self._limits = Limits.of(plan, self._batch_size, self._clock, carried=carried)
         self._last: Bound | None = None
-        self._steps = Pipeline(self._bucketed, moves, self._clock, self._depth, every, reaction)
+        self._steps = Pipeline(
+            self._bucketed, moves, self._clock, self._depth, every=every, on_nan=reaction, streams=self._streams
+        )
+        # what a user changes between steps is lost where arrays go back to a snapshot from before it
+        self._half = 0.5 if every > 1 else 0.0
         self._given = 0
         self._closed = False
         self._process = os.getpid()
@@ -171,7 +189,14 @@ class Trainer(Resource):
         """The number of the last queued step, 0 before the first."""
         return self._clock.now
 
-    def update(self, batch: Mapping[str, Any] | None = None, *, lengths: Mapping[str, Any] | None = None) -> int:
+    def update(
+        self,
+        batch: Mapping[str, Any] | None = None,
+        *,
+        lengths: Mapping[str, Any] | None = None,
+        streams: Sequence[str | int] | None = None,
+        reset: Sequence[bool] | None = None,
+    ) -> int:
         """Queue one step: forward, backward, and the optimizer's move of all parameters.
 
         It waits for no computation, unless `depth` steps are unfinished, or lengths come for the first time and
@@ -180,9 +205,12 @@ class Trainer(Resource):
         Args:
             batch: Arrays by input port, ``(rows, *item)`` or ``(rows, t, *item)``, with 1 to `batch_size` rows: numpy
                 arrays, anything that numpy takes, NDArrays, or handles of `outputs`; for sequences also a list of one
-                array ``(steps, *item)`` an example. Ports of `Plan.states` may be left out, and then start at zeros.
-                None: the batch that was staged.
+                array ``(steps, *item)`` an example. Carried ports may be left out; given, they win for this step.
+                Other states may be left out too, and are at their initial values. None: the batch that was staged.
             lengths: The true number of steps of each row, by length name, where sequences come as padded arrays.
+            streams: The stream of each row, a string or an integer, whose carried state it goes on from and leaves; one
+                that is unknown starts anew. None: each row's number.
+            reset: One boolean a row: whether it begins a sequence, and so starts at the initial state.
 
         Returns:
             The number of the step, 1 for the first.
@@ -200,19 +228,28 @@ class Trainer(Resource):
             if batch is None:
                 if steps.staged is None:
                     raise ArgumentError("update() takes the batch that stage(batch) has loaded, and there is none")
-                if lengths is not None:
-                    raise ArgumentError("lengths= belong to a batch; give them to stage(batch, lengths=...)")
+                if (lengths, streams, reset) != (None, None, None):
+                    raise ArgumentError(
+                        "lengths=, streams= and reset= belong to a batch; give them to stage(batch, ...)"
+                    )
                 steps.make_room()
                 with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
                     return self._queued(steps.queue_staged())
             if steps.staged is not None:
                 raise ArgumentError("a batch is staged: call update() without one, which takes it")
-            ready = self._ready(batch, lengths)
+            ready = self._ready(batch, Beside(lengths, streams, reset))
             steps.make_room()
             with Uninterrupted():
                 return self._queued(steps.queue(ready))
 
-    def stage(self, batch: Mapping[str, Any], *, lengths: Mapping[str, Any] | None = None) -> None:
+    def stage(
+        self,
+        batch: Mapping[str, Any],
+        *,
+        lengths: Mapping[str, Any] | None = None,
+        streams: Sequence[str | int] | None = None,
+        reset: Sequence[bool] | None = None,
+    ) -> None:
         """Load the batch of the next step, which `update()` then queues; waits for no computation.
 
         So a loop can load a batch while the device works, before it waits for a loss. The caller's arrays are copied,
@@ -221,6 +258,8 @@ class Trainer(Resource):
         Args:
             batch: As for `update`.
             lengths: As for `update`.
+            streams: As for `update`.
+            reset: As for `update`.
 
         Raises:
             BatchError: The batch does not fit; nothing has changed.
@@ -241,7 +280,7 @@ class Trainer(Resource):
             self._steps.recorder.begin()
             if self._steps.staged is not None:
                 raise ArgumentError("a batch is staged already: call update(), which takes it")
-            ready = self._ready(batch, lengths)
+            ready = self._ready(batch, Beside(lengths, streams, reset))
             with Uninterrupted():
                 self._steps.stage(ready)
 
@@ -258,10 +297,12 @@ class Trainer(Resource):
                 raise ArgumentError("no batch is staged")
             return self._steps.unstage()
 
-    def _ready(self, batch: Mapping[str, Any], lengths: Mapping[str, Any] | None) -> Ready:
+    def _ready(self, batch: Mapping[str, Any], beside: Beside = NOTHING_BESIDE) -> Ready:
         """Return a batch that has been checked, with the graph for it."""
         begin = time.perf_counter()
-        checked = check_batch(batch, self._limits, lengths)
+        checked = check_batch(batch, self._limits, beside)
+        if self._streams is not None:
+            self._streams.check(checked)
         executor = self._bucketed.executor_for(checked)
         bound = executor.bound_for(checked, training=True)
         fed = {port: value.step for port, value in batch.items() if isinstance(value, OutputHandle)}
@@ -291,7 +332,69 @@ class Trainer(Resource):
             self._last = None
             self._given = min(self._given, self.step)
             if staged is not None:
-                self._steps.stage(self._ready(staged, None))
+                self._steps.stage(self._ready(staged))
+
+    # State
+
+    @property
+    def state(self) -> CarriedState:
+        """The carried state by stream: read it, set it, drop streams, save and load it.
+
+        Raises:
+            Error: The trainer carries none.
+        """
+        self._check_open()
+        return CarriedState(self._plan, self._carrying(), self._settled)
+
+    def reset(self, *, rows: Sequence[bool] | None = None, streams: Sequence[str | int] | None = None) -> None:
+        """Let carried states start anew at their initial values, by default all of them; does not wait.
+
+        Args:
+            rows: One boolean a row: those that start anew. (A row is the stream of its number.)
+            streams: The streams that start anew.
+
+        Raises:
+            Error: The trainer carries no state.
+            ArgumentError: Both are given, or one is not usable.
+            UnknownNameError: There is no such stream.
+            StepError: A step is known to have failed.
+
+        Example:
+            >>> from mxtrainer import GRU, MeanSquaredLoss, NetChain, SGD, Sequence, Vector, compile_plan
+            >>> net = NetChain([GRU(2), MeanSquaredLoss()], inputs={"Input": Sequence("t", Vector(1))}).with_states()
+            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=1, carry=True)
+            >>> trainer.update({"Input": [[[1.0]]], "Target": [[[1.0, 1.0]]]})
+            1
+            >>> trainer.reset()
+            >>> trainer.state[0]["gru.State"]
+            array([0., 0.], dtype=float32)
+        """
+        with self._alone():
+            self._check_alive()
+            known = self._carrying()
+            if rows is not None and streams is not None:
+                raise ArgumentError("reset takes rows= or streams=, and not both")
+            chosen: Iterable[str | int] = list(known)
+            if rows is not None:
+                flags = check_flags(rows, "rows")
+                if self._batch_size is not None and len(flags) > self._batch_size:
+                    raise ArgumentError(f"rows: expected up to {self._batch_size} booleans, found {len(flags)}")
+                chosen = flags.nonzero()[0].tolist()
+            elif streams is not None:
+                chosen = check_streams(streams)
+                for stream in chosen:
+                    known.check_known(stream)
+            known.restart(chosen, self.step + self._half)
+
+    def _carrying(self) -> Streams:
+        if self._streams is None:
+            raise Error("this trainer carries no state: make it with Trainer(..., carry=True)")
+        return self._streams
+
+    def _settled(self) -> float:
+        """Wait for all queued steps; return where in time a change now is."""
+        self._collect()
+        return self.step + self._half
 
     def _collect(self) -> None:
         """Wait for all queued steps.
@@ -575,3 +678,19 @@ class Trainer(Resource):
             f"Trainer({self.plan!r}, {self.optimizer!r}, batch_size={self.batch_size}, device={str(self.device)!r}, "
             f"step={self.step})"
         )
+
+
+def _streams(
+    store: ParameterStore, carry: Mapping[str, str], capacity: int | None, batch_size: int | None
+) -> Streams | None:
+    """Return the streams whose states are carried, None where none are.
+
+    Raises:
+        ArgumentError: There is nothing to have a capacity, or it is too small.
+    """
+    if not carry:
+        if capacity is not None:
+            raise ArgumentError("state_capacity= is the room for carried state, and there is none; add carry=True")
+        return None
+    table = StateTable(store, carry, batch_size or 1)
+    return Streams(table, limit_of(capacity, table.bytes_per_stream, batch_size))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from ..errors import BatchError
 from ..mappings import FrozenMapping
 
@@ -17,10 +19,19 @@ class Batch(Mapping[str, Any]):
     Args:
         ports: Arrays by input port, as for `Trainer.update`.
         lengths: The true number of steps of each row, by length name, where sequences come as padded arrays.
+        streams: The stream of each row, strings or integers, whose state a trainer carries on.
+        reset: One boolean a row: whether it begins a sequence.
+        carry_at: After how many steps the states are taken that the next windows begin with, where those overlap with
+            these; None: at the end.
+        loss_from: One integer a row: how many first steps have no loss, as an earlier window has it; None: all have.
         position: Where it stands in what it comes from, such as ``(round, batches)`` of `Batches`.
 
     Attributes:
         lengths: As given; None where rows are full, or sequences come as lists.
+        streams: As given.
+        reset: As given.
+        carry_at: As given.
+        loss_from: As given.
         position: As given.
 
     Raises:
@@ -35,7 +46,11 @@ class Batch(Mapping[str, Any]):
         self,
         ports: Mapping[str, Any],
         lengths: Mapping[str, Sequence[int]] | None = None,
+        streams: Sequence[str | int] | None = None,
+        reset: ArrayLike | None = None,
         *,
+        carry_at: int | None = None,
+        loss_from: ArrayLike | None = None,
         position: tuple[int, ...] | None = None,
     ) -> None:
         """Keep the arrays themselves; nothing is copied."""
@@ -47,6 +62,10 @@ class Batch(Mapping[str, Any]):
             )
         self._ports = dict(ports)
         self.lengths = None if lengths is None else FrozenMapping(lengths, "length", "the batch")
+        self.streams = streams
+        self.reset = reset
+        self.carry_at = carry_at
+        self.loss_from = loss_from
         self.position = position
 
     def __getitem__(self, port: str) -> Any:
@@ -65,7 +84,12 @@ class Batch(Mapping[str, Any]):
         """Show the ports, and what else it knows."""
         more = "".join(
             f", {name}={found!r}"
-            for name, found in (("lengths", self.lengths), ("position", self.position))
+            for name, found in (
+                ("lengths", self.lengths),
+                ("streams", self.streams),
+                ("reset", self.reset),
+                ("position", self.position),
+            )
             if found is not None
         )
         return f"Batch({', '.join(self._ports)}{more})"

@@ -15,15 +15,18 @@ from .._mxnet import mx
 from ..arrays import ArraySpec
 from ..errors import Error, StepError
 from ..mappings import FrozenMapping
-from ..plans.lowering import ROW_MASK, Head, lower, training_heads
+from ..plans.lowering import ROW_MASK, SKIPPED, Head, Split, lower, training_heads
+from . import carried
 from .binding import bind
 from .capi import backward_of, forward_of
+from .carried import Carried
 from .handles import ArrayHandle, Clock, InputGradientHandle, OutputHandle
 from .heads import HeadGradients
 from .indices import IndexCheck, check_indices
 from .inputs import CheckedBatch
 from .memory import planned_bytes, recurrent_bytes
 from .staging import InputBuffers, Staging, Want
+from .state_table import Places, StateTable
 from .store import ParameterStore
 
 
@@ -36,6 +39,8 @@ class Bucket(NamedTuple):
         padded: Whether examples may be shorter; a graph for full ones is faster.
         training: With gradients, dropout and the batch's own statistics, or with none of them.
         heads: What it computes; None: all outputs of the plan.
+        skips: Whether first steps of examples may have no loss.
+        carry_at: After how many steps carried states are taken; None: at the end.
     """
 
     batch_size: int
@@ -43,6 +48,23 @@ class Bucket(NamedTuple):
     padded: bool = False
     training: bool = True
     heads: tuple[Head, ...] | None = None
+    skips: bool = False
+    carry_at: int | None = None
+
+    @staticmethod
+    def holding(
+        batch: CheckedBatch,
+        batch_size: int,
+        lengths: Mapping[str, int],
+        training: bool = True,
+        heads: tuple[Head, ...] | None = None,
+    ) -> Bucket:
+        """Return what a graph of this size is bound for, so that it does what a batch needs and no more."""
+        at = batch.carry_at
+        if at is not None and at >= max(lengths.values()):
+            at = None  # no example goes on after that
+        padded, skips = batch.pads(lengths), batch.loss_from is not None
+        return Bucket(batch_size, tuple(lengths.items()), padded, training, heads, skips, at)
 
     def __str__(self) -> str:
         """Show the size and the lengths."""
@@ -83,12 +105,14 @@ class Shared:
         clock: Counts the passes.
         buffers: The memory of inputs.
         input_gradients: Input ports whose gradients are wanted.
+        table: The states that are carried from pass to pass, if any are.
     """
 
     store: ParameterStore
     clock: Clock
     buffers: InputBuffers
     input_gradients: tuple[str, ...] = ()
+    table: StateTable | None = None
 
 
 class Bound:
@@ -107,6 +131,7 @@ class Bound:
         ports: The input ports that it reads.
         input_gradients: The gradients of inputs that were asked for, by port.
         raw: MXNet's executor.
+        carried: The way of carried states into it and out of it, where it has all of them.
         batch: The batch of the last pass.
         index_checks: The checks of indices of the last pass.
 
@@ -123,11 +148,24 @@ class Bound:
         self.lengths = dict(bucket.lengths)
         self.store = store
         self.clock = shared.clock
-        self._lowered = lower(plan, self.lengths, bucket.heads or training_heads(plan), bucket.training, bucket.padded)
+        carry = {} if shared.table is None else shared.table.carry
+        heads = bucket.heads or training_heads(plan)
+        carries = bool(carry) and {head.name for head in heads}.issuperset(carry.values())
+        self._lowered = lower(
+            plan,
+            self.lengths,
+            heads,
+            training=bucket.training,
+            padded=bucket.padded,
+            skips=bucket.skips,
+            split=Split(bucket.carry_at, carry) if carries and bucket.carry_at is not None else None,
+        )
         read = set(self._lowered.inputs.values())
         self.ports = {name: spec for name, spec in plan.inputs.items() if name in read}
         wanted = self._wanted()
-        self._staging = Staging(wanted, shared.buffers)
+        if carries:
+            wanted.update(carried.wanted(bucket.batch_size))
+        self._staging = Staging(wanted, carry if carries else (), shared.buffers)
         self.input_gradients = {
             port: shared.buffers.device(port, wanted[port], "gradient")
             for port in (shared.input_gradients if bucket.training else ())
@@ -151,6 +189,14 @@ class Bound:
         self._run_forward = forward_of(self.raw)
         self._run_backward: tuple[list[Any], Callable[[], None]] = [], lambda: None
         lengths = {name: self._staging.arrays[f"length:{name}"] for name in self.lengths if bucket.padded}
+        self.carried: Carried | None = None
+        if carries and shared.table is not None:
+            begin = len(self._lowered.heads) + len(self._lowered.moved)
+            handed = dict(zip(self._lowered.handed, self._outputs[begin:]))
+            outputs = self.raw_outputs()
+            self.carried = Carried(
+                shared.table, self._staging, handed or {port: outputs[output] for port, output in carry.items()}
+            )
         self._heads = HeadGradients(plan, self._lowered, bucket.batch_size, self.lengths, lengths, store.context)
         self._failure: StepError | None = None
         self.index_checks: tuple[IndexCheck, ...] = ()
@@ -165,12 +211,17 @@ class Bound:
         if self.bucket.padded:
             wanted = {f"length:{name}": Want((rows,), self.plan.dtype) for name in self.lengths}
         for name, spec in self.ports.items():
-            wanted[name] = Want(spec.shape(rows, self.lengths), spec.transfer_dtype, spec.length)
+            initial = spec.initial if isinstance(spec.initial, float) else 0.0
+            wanted[name] = Want(spec.shape(rows, self.lengths), spec.transfer_dtype, spec.length, initial)
+        wanted.update({name: Want((rows,), self.plan.dtype) for name in self._lowered.begins})
+        if self._lowered.skips:
+            wanted[SKIPPED] = Want((rows,), self.plan.dtype)
         return wanted
 
     def _arguments(self) -> dict[str, Any]:
         arguments = {name: self._staging.arrays[port] for name, port in self._lowered.inputs.items()}
-        arguments.update({name: self._staging.arrays[name] for name in self._lowered.lengths})
+        own = [*self._lowered.lengths, *self._lowered.begins, *([SKIPPED] if self._lowered.skips else [])]
+        arguments.update({name: self._staging.arrays[name] for name in own})
         arguments.update({name: self.store.argument(*paths) for name, paths in self._lowered.arrays.items()})
         if self._mask is not None:
             arguments[ROW_MASK] = self._mask
@@ -196,6 +247,12 @@ class Bound:
         slot = self._staging.load(batch)
         indices = [port for port in batch.device if port in self.ports and self.ports[port].count is not None]
         return Loaded(batch, tuple(self._index_check(port, batch) for port in indices), slot, self._staging)
+
+    def feed(self, loaded: Loaded, places: Places) -> None:
+        """Queue the carried states that the batch that was loaded last leaves out."""
+        assert self.carried is not None  # its table has given the places
+        carry = self.carried.table.carry
+        self.carried.feed(loaded.slot, places, tuple(port for port in loaded.batch.left_out if port in carry))
 
     def forward(self, loaded: Loaded) -> None:
         """Queue the forward pass of the batch that was loaded last."""

@@ -18,7 +18,7 @@ from .bound import Bound, Bucket, Shared
 from .buckets import Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .executor import Executor, check_input_gradients, share
-from .inputs import CheckedBatch, Limits, check_batch
+from .inputs import Beside, CheckedBatch, Limits, check_batch
 from .store import ParameterStore
 
 BYTES_KEPT = 2**30
@@ -174,7 +174,7 @@ class Buckets(Resource):
             >>> executor.forward(batch)
         """
         self._cache.check_open()
-        checked = batch if isinstance(batch, CheckedBatch) else check_batch(batch, self._limits, lengths)
+        checked = batch if isinstance(batch, CheckedBatch) else check_batch(batch, self._limits, Beside(lengths))
         executor = self._executor(bucket_of(self.policy, checked, self.plan))
         executor.check(checked)
         return executor

@@ -120,7 +120,7 @@ class _Probe:
         self.batch = batch
         self.shared = Shared(store, Clock(), InputBuffers(store.context, 1), real)
         lengths = {**dict.fromkeys(plan.lengths, 1), **batch.longest}
-        bucket = Bucket(batch.rows, tuple(lengths.items()), padded=batch.pads(lengths))
+        bucket = Bucket.holding(batch, batch.rows, lengths)
         self.bound = Bound(bucket, self.shared)
         self.inputs = {
             port: _dense(batch.host[port], spec.shape(batch.rows, lengths)) for port, spec in inputs if port in real

@@ -18,7 +18,7 @@ from ..resources import Resource
 from .bound import Bound, Bucket, Loaded, Shared
 from .cache import Cache
 from .handles import ArrayMapping, Clock, OutputHandle
-from .inputs import CheckedBatch, Limits, check_batch
+from .inputs import Beside, CheckedBatch, Limits, check_batch
 from .memory import MemoryReport
 from .staging import InputBuffers
 from .store import ParameterStore
@@ -160,11 +160,13 @@ class Executor(Resource):
 
     def bind(self) -> None:
         """Bind the graph for full batches, unless it is there."""
-        self._bound(padded=False, training=self.training)
+        self._bound(Bucket(self.batch_size, self._key, training=self.training))
 
-    def _bound(self, padded: bool, training: bool) -> Bound:
-        largest = None if self._largest is None else Bucket(*self._largest, padded, training)
-        return self._cache.bound(Bucket(self.batch_size, self._key, padded, training), largest)
+    def _bound(self, bucket: Bucket) -> Bound:
+        largest = None
+        if self._largest is not None:
+            largest = bucket._replace(batch_size=self._largest[0], lengths=self._largest[1])
+        return self._cache.bound(bucket, largest)
 
     # One pass
 
@@ -191,7 +193,7 @@ class Executor(Resource):
         """
         if training is True and not self.training:
             raise Error("this executor was made with training=False; instantiate another one to train")
-        checked = self.check(check_batch(batch, self._limits, lengths))
+        checked = self.check(check_batch(batch, self._limits, Beside(lengths)))
         bound = self.bound_for(checked, self.training if training is None else training)
         bound.wait_for_inputs()
         self.queue(bound, bound.load(checked))
@@ -220,7 +222,7 @@ class Executor(Resource):
 
     def bound_for(self, batch: CheckedBatch, training: bool) -> Bound:
         """Return the graph for a batch; binds it if it comes for the first time."""
-        return self._bound(batch.pads(self.lengths), training)
+        return self._bound(Bucket.holding(batch, self.batch_size, self.lengths, training))
 
     def queue(self, bound: Bound, loaded: Loaded) -> None:
         """Queue a forward pass through one of its graphs; the auxiliary arrays stay."""
@@ -306,7 +308,7 @@ class Executor(Resource):
     def memory(self) -> MemoryReport:
         """Return how many bytes its arrays take, and what MXNet plans for everything between inputs and outputs."""
         last = self._cache.last if self._pass == self._cache.shared.clock.now else None
-        bound = last or self._bound(padded=False, training=self.training)
+        bound = last or self._bound(Bucket(self.batch_size, self._key, training=self.training))
         return MemoryReport(
             bucket=str(bound.bucket),
             bytes_parameters=self.store.parameters.bytes,

@@ -61,7 +61,7 @@ class Verdict(NamedTuple):
     Attributes:
         known: Whether these are its numbers: not where it failed, and someone else was told.
         passed: Whether it has moved what it was to move, or was passed over as `on_nan` has it.
-        finite: Whether its losses and gradients were finite.
+        finite: Whether its losses, gradients and carried states were finite.
         norm: The norm of its gradient.
         wrong: How many indices that came in NDArrays were out of range.
         losses: The losses of all rows by port.
@@ -78,15 +78,15 @@ class Verdict(NamedTuple):
 class Guard:
     """The guard of one graph.
 
-    It reads all gradients and losses, and an element of every other output, so that whatever fails in forward or
-    backward reaches it. Losses of weight 0 may be infinite.
+    It reads all gradients, losses and carried states, and an element of every other output, so that whatever fails in
+    forward or backward reaches it. Losses of weight 0 may be infinite.
 
     Args:
         bound: The graph, in training mode.
         chain: What links the steps.
-        on_nan: What a step comes to whose losses or gradients are not finite: "raise": it moves nothing, nor do those
-            behind it; "skip": it moves nothing; "ignore": it moves. None: it looks for failures alone, and holds
-            nothing back.
+        on_nan: What a step comes to whose losses, gradients or carried states are not finite: "raise": it moves
+            nothing, nor do those behind it; "skip": it moves nothing; "ignore": it moves. None: it looks for failures
+            alone, and holds nothing back.
         slots: How many steps may be unread.
         token: Where the move goes through a copy: 1, `go` and `number`, once the copy has been moved, and zeros between
             steps.
@@ -114,11 +114,14 @@ class Guard:
         others = [array for port, array in outputs.items() if port not in losses]
         others += bound.input_gradients.values()
         self._chain = chain
+        self._carried = bound.carried
+        states = {} if bound.carried is None else bound.carried.states
         self._shapes = {port: array.shape for port, array in losses.items()}
         self._auxiliary = {path: store.argument(path).reshape((1, -1)) for path in bound.moved}
         arguments = {
             **{f"loss:{port}": array for port, array in losses.items()},
             **{f"other:{number}": array.reshape((-1,))[:1] for number, array in enumerate(others)},
+            **{f"state:{port}": array for port, array in states.items()},
             **{f"new:{path}": array.reshape((1, -1)) for path, array in bound.moved.items()},
             **{f"old:{path}": array for path, array in self._auxiliary.items()},
             "gradients": store.gradients.array,
@@ -157,9 +160,17 @@ class Guard:
         else:
             go, passing = token[1:2], prepared("where", [token[:1], stamp, passed], [passed])
         moves = [prepared("where", [go, new, old], [old]) for new, old in zip(self._selected, self._auxiliary.values())]
+        keeping = [] if self._carried is None else self._carried.keeping(go)
         taking = [] if snapshot is None else snapshot.taking(go)
         spent = [self.scale, self.go] if token is None else [token, self.go]
-        return [*packing, *moves, passing, *taking, *(prepared("_set_value", [], [array], src=0.0) for array in spent)]
+        return [
+            *packing,
+            *moves,
+            *keeping,
+            passing,
+            *taking,
+            *(prepared("_set_value", [], [array], src=0.0) for array in spent),
+        ]
 
     def judge(self) -> None:
         """Queue the verdict on the pass."""
@@ -213,11 +224,13 @@ def _graph(inputs: Mapping[str, Any], trained: list[str], moved: list[str], on_n
     """Return the graph: the packed numbers, scale, go, and the selected value of each auxiliary array."""
     losses = [symbol for name, symbol in inputs.items() if name.startswith("loss:")]
     others = [symbol for name, symbol in inputs.items() if name.startswith("other:")]
+    watched = [inputs[f"loss:{port}"] for port in trained]
+    watched += [symbol for name, symbol in inputs.items() if name.startswith("state:")]
     gradients = inputs["gradients"]
     if on_nan is None:  # to depend on the gradients costs nothing, to look at them does
         gradients = mx.sym.slice_axis(gradients, axis=0, begin=0, end=1)
     square = mx.sym.dot(gradients, gradients)
-    unsound = mx.sym.add_n(square * 0, *(mx.sym.sum(inputs[f"loss:{port}"] * 0) for port in trained))  # 0, or NaN
+    unsound = mx.sym.add_n(square * 0, *(mx.sym.sum(symbol * 0) for symbol in watched))  # 0, or NaN
     finite = mx.sym.broadcast_equal(unsound, unsound)
     sound = mx.sym.broadcast_equal(inputs["passed"], inputs["due"]) * (inputs["wrong"] == 0)
     go = sound if on_nan in {"ignore", None} else sound * finite

@@ -47,7 +47,7 @@ class HeadGradients:
         self._true_lengths = dict(true_lengths)
         self._context = context
         self._unused = mx.nd.zeros((1,), ctx=context, dtype=plan.dtype)  # for a head that takes no gradient
-        self._more = [self._unused] * len(lowered.moved)
+        self._more = [self._unused] * (len(lowered.moved) + len(lowered.handed))
         self._kept: dict[str, tuple[Any, int, float]] = {}
 
     def of_mean(self, batch: CheckedBatch) -> list[Any]:
@@ -128,5 +128,5 @@ def count(plan: Plan, port: str, batch: CheckedBatch) -> int:
     if loss.length is None:
         return batch.rows
     if loss.is_loss:
-        return batch.true_steps[loss.length]
+        return batch.steps_with_loss[loss.length]
     return batch.rows * batch.longest[loss.length]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._mxnet import mx
-from ..arguments import LARGEST, as_array, check_range, kind_of
+from ..arguments import LARGEST, as_array, check_range, kind_of, positive_int
 from ..errors import ArgumentError, BatchError, StaleHandleError, nearest
 from ..plans.plan import Plan, PortSpec
 from .handles import Clock, OutputHandle, is_ndarray
 from .lengths import Found, agree, given_lengths
 from .ragged import Ragged
+from .rows import Stream, check_flags, check_skipped, check_streams
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,12 @@ class CheckedBatch:
         lengths: The true number of steps of each example, ``(rows,)``, by length name.
         host: By port, a numpy array, or sequences without padding, to be copied.
         device: NDArrays by port, to be copied on the device: at least as many rows and steps as the batch has.
-        left_out: State ports that start at zeros.
+        left_out: Ports that start at their initial values, or at carried ones.
         nans: How many NaN each port holds, for ports that hold any.
+        streams: The stream of each row; None: its number.
+        reset: Whether each row begins a sequence, ``(rows,)``; None: none does.
+        loss_from: How many first steps of each row have no loss, ``(rows,)``; None: all steps have one.
+        carry_at: After how many steps carried states are taken; None: at the end.
     """
 
     rows: int = 0
@@ -71,6 +76,10 @@ class CheckedBatch:
     device: dict[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     nans: dict[str, int] = field(default_factory=dict)
+    streams: tuple[Stream, ...] | None = None
+    reset: NDArray[np.bool_] | None = None
+    loss_from: NDArray[np.int64] | None = None
+    carry_at: int | None = None
 
     # What is asked for several times a step is computed once. (functools.cached_property takes a lock before Python
     # 3.12, and 10 microseconds with it.)
@@ -91,6 +100,14 @@ class CheckedBatch:
         """The number of steps of all examples together, by length name."""
         return self._total("sum")
 
+    @property
+    def steps_with_loss(self) -> dict[str, int]:
+        """The number of steps of all examples together that have a loss, by length name."""
+        if self.loss_from is None:
+            return self.true_steps
+        skipped = int(self.loss_from.sum())
+        return {name: steps - skipped for name, steps in self.true_steps.items()}
+
     def _total(self, kind: str) -> dict[str, int]:
         found = self._totals.get(kind)
         if found is None:
@@ -102,6 +119,20 @@ class CheckedBatch:
         """Tell whether an example is shorter than the bucket of these lengths."""
         return any(steps < lengths[name] for name, steps in self.shortest.items())
 
+    def between(self, begin: int, end: int) -> CheckedBatch:
+        """Return some rows as a batch; each is its own stream."""
+        return CheckedBatch(
+            rows=end - begin,
+            lengths={name: found[begin:end] for name, found in self.lengths.items()},
+            host={name: value[begin:end] for name, value in self.host.items()},
+            device={name: array[begin:end] for name, array in self.device.items()},
+            left_out=self.left_out,
+            streams=tuple(range(begin, end)) if self.streams is None else self.streams[begin:end],
+            reset=None if self.reset is None else self.reset[begin:end],
+            loss_from=None if self.loss_from is None else self.loss_from[begin:end],
+            carry_at=self.carry_at,
+        )
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -111,9 +142,10 @@ class Limits:
         ports: The input ports that are needed.
         known: All input ports of the plan.
         lengths: The length names of the plan.
-        optional: Ports that may be left out: states, which then start at zeros.
+        optional: Ports that may be left out.
         rows: The largest number of rows, None for any.
         clock: The clock whose output handles may be fed back, None for none.
+        carries: Whether states are carried, so that rows have streams.
     """
 
     ports: Mapping[str, PortSpec]
@@ -122,21 +154,46 @@ class Limits:
     optional: frozenset[str]
     rows: int | None
     clock: Clock | None = None
+    carries: bool = False
 
     @staticmethod
-    def of(plan: Plan, rows: int | None, clock: Clock | None = None, needed: Collection[str] | None = None) -> Limits:
+    def of(
+        plan: Plan,
+        rows: int | None,
+        clock: Clock | None = None,
+        needed: Collection[str] | None = None,
+        carried: Collection[str] = (),
+    ) -> Limits:
         """Return the limits of a plan; `needed` are the ports that its graph reads, by default all."""
         ports = {name: spec for name, spec in plan.inputs.items() if needed is None or name in needed}
-        return Limits(ports, plan.inputs, plan.lengths, frozenset(plan.states), rows, clock)
+        optional = {name for name, spec in plan.inputs.items() if spec.initial is not None}.union(carried)
+        return Limits(ports, plan.inputs, plan.lengths, frozenset(optional), rows, clock, bool(carried))
 
 
-def check_batch(batch: object, limits: Limits, lengths: object = None) -> CheckedBatch:
+class Beside(NamedTuple):
+    """What is given beside a batch, where it does not come in the batch itself.
+
+    Attributes:
+        lengths: The true lengths of rows by length name.
+        streams: The stream of each row.
+        reset: Whether each row begins a sequence.
+    """
+
+    lengths: object = None
+    streams: object = None
+    reset: object = None
+
+
+NOTHING_BESIDE = Beside()
+
+
+def check_batch(batch: object, limits: Limits, beside: Beside = NOTHING_BESIDE) -> CheckedBatch:
     """Return the batch, checked.
 
     Args:
         batch: A mapping from ports to arrays, or a `Batch`.
         limits: What it must fit.
-        lengths: The true lengths of its rows by length name, if they do not come in the batch.
+        beside: What is given beside it.
 
     Raises:
         BatchError: It does not fit; the message has one line for each mismatch.
@@ -147,18 +204,19 @@ def check_batch(batch: object, limits: Limits, lengths: object = None) -> Checke
             f'a batch must map input ports to arrays, as in {{"{next(iter(limits.ports), "Input")}": x}}, '
             f"got {type(batch).__name__}"
         )
-    return _Check(batch, limits, lengths).run()
+    return _Check(batch, limits, beside).run()
 
 
 class _Check:
     """The state of one check."""
 
-    def __init__(self, batch: Mapping[str, Any], limits: Limits, lengths: object) -> None:
+    def __init__(self, batch: Mapping[str, Any], limits: Limits, beside: Beside) -> None:
         self.batch = batch
         self.limits = limits
+        self.beside = beside
         self.checked = CheckedBatch()
         self.problems: list[str] = []
-        self.given = given_lengths(batch, lengths, limits.lengths, self.problems)
+        self.given = given_lengths(batch, beside.lengths, limits.lengths, self.problems)
 
     def run(self) -> CheckedBatch:
         limits, checked = self.limits, self.checked
@@ -174,6 +232,8 @@ class _Check:
         checked.left_out = tuple(name for name in limits.ports if name not in self.batch and name in limits.optional)
         if not self.problems:
             self._extents(found)
+        if self.checked.rows:
+            self._rows()
         self._values()
         if self.problems:
             raise BatchError("the batch does not fit:\n  " + "\n  ".join(self.problems))
@@ -262,6 +322,44 @@ class _Check:
                 agreed = agree(length, ports, self.given.get(length), self.problems)
                 if agreed is not None:
                     self.checked.lengths[length] = agreed
+
+    def _rows(self) -> None:
+        """Check what comes once a row."""
+        streams, reset = (self._own(name) for name in ("streams", "reset"))
+        try:
+            if streams is not None:
+                self.checked.streams = check_streams(streams, self.checked.rows)
+            if reset is not None:
+                self.checked.reset = check_flags(reset, "reset", self.checked.rows)
+            self._overlap()
+        except ArgumentError as problem:
+            self.problems.append(str(problem))
+
+    def _overlap(self) -> None:
+        """Check what windows that overlap bring."""
+        carry_at, loss_from = (getattr(self.batch, name, None) for name in ("carry_at", "loss_from"))
+        if carry_at is None and loss_from is None:
+            return
+        if len(self.checked.lengths) != 1 or len(self.limits.lengths) != 1:
+            names = ", ".join(self.limits.lengths) or "none"
+            raise ArgumentError(f"carry_at and loss_from count the steps of a plan's one length; it has {names}")
+        if carry_at is not None:
+            self.checked.carry_at = positive_int(carry_at, "carry_at")
+        if loss_from is not None:
+            self.checked.loss_from = check_skipped(loss_from, next(iter(self.checked.lengths.values())))
+
+    def _own(self, name: str) -> Any:
+        """Return what comes once a row, in the batch or beside it."""
+        own, beside = getattr(self.batch, name, None), getattr(self.beside, name)
+        if own is not None and beside is not None:
+            self.problems.append(f"{name} come in the Batch and as {name}= as well; give one of them")
+        found = own if beside is None else beside
+        if found is not None and not self.limits.carries:
+            self.problems.append(
+                f"{name}: there is no carried state that rows could go on from; make it with "
+                f"Trainer(..., carry=True), or give the ports of the batch alone, dict(batch)"
+            )
+        return found
 
     def _values(self) -> None:
         """Check the numbers of host arrays, over true steps where these are known by now."""

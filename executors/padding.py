@@ -17,7 +17,7 @@ from ..reports import Report
 from .bound import Bound, Bucket, Shared
 from .handles import Clock
 from .heads import count
-from .inputs import CheckedBatch, Limits, check_batch
+from .inputs import Beside, CheckedBatch, Limits, check_batch
 from .staging import InputBuffers
 from .store import ParameterStore
 
@@ -63,7 +63,7 @@ def check_padding(
     """
     if not isinstance(plan, Plan):
         raise ArgumentError(f"check_padding takes a plan (see compile_plan), got {plan!r}")
-    checked = check_batch(batch, Limits.of(plan, None), lengths)
+    checked = check_batch(batch, Limits.of(plan, None), Beside(lengths))
     runs = _Runs(_without_dropout(plan), checked, arrays)
     own, larger, alone = runs.whole(1.0), runs.whole(1.5), runs.alone()
     together = runs.whole(1.0, training=False) if plan.auxiliary else own  # in the mode of those alone
@@ -129,14 +129,7 @@ class _Runs:
         return found
 
     def _row(self, row: int) -> CheckedBatch:
-        place = slice(row, row + 1)
-        return CheckedBatch(
-            rows=1,
-            lengths={name: found[place] for name, found in self.batch.lengths.items()},
-            host={name: value[place] for name, value in self.batch.host.items()},
-            device={name: value[place] for name, value in self.batch.device.items()},
-            left_out=self.batch.left_out,
-        )
+        return self.batch.between(row, row + 1)
 
     def _stacked(self, parts: list[NDArray[Any]], name: str) -> NDArray[Any]:
         ports = self.plan.outputs if name in self.plan.outputs else self.plan.inputs
@@ -150,7 +143,7 @@ class _Runs:
 
     def _run(self, batch: CheckedBatch, lengths: Mapping[str, int], training: bool) -> Values:
         store = ParameterStore(self.plan, arrays=self.arrays)
-        bucket = Bucket(batch.rows, tuple(lengths.items()), padded=batch.pads(lengths), training=training)
+        bucket = Bucket.holding(batch, batch.rows, lengths, training)
         bound = Bound(bucket, Shared(store, Clock(), InputBuffers(store.context, 1), self.real))
         bound.forward(bound.load(batch))
         found = {name: handle.asnumpy() for name, handle in bound.handles("pass", bound.collect).items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._mxnet import mx
 from ..arrays import MOST_ELEMENTS
 from ..errors import ArgumentError
+from ..plans.lowering import SKIPPED
 from .capi import prepared
 from .inputs import CheckedBatch, Host, Steps
 
@@ -20,11 +21,19 @@ GROWTH = 1.5
 
 
 class Want(NamedTuple):
-    """An input array that a graph reads: its shape, dtype, and the length of its second axis, if it is a sequence."""
+    """An input array that a graph reads.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its dtype.
+        length: The name of the length of its second axis, if it is a sequence.
+        initial: What all of it is where a batch leaves it out.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     length: str | None = None
+    initial: float = 0.0
 
     @property
     def size(self) -> int:
@@ -56,7 +65,7 @@ class InputBuffers:
         self.slots = slots
         self.keeps = keeps
         self.turn = 0
-        self.zeroed: dict[str, tuple[int, ...]] = {}
+        self.contents: dict[str, tuple[Any, object]] = {}  # what arrays are known to hold, with the memory that does
         self._device: dict[tuple[str, str], Any] = {}
         self._host: dict[str, list[tuple[NDArray[Any], Any]]] = {}
 
@@ -74,6 +83,10 @@ class InputBuffers:
             self._device[kind, name] = flat
         return flat[: want.size].reshape(want.shape)
 
+    def memory(self, name: str) -> Any:
+        """Return what the newest view of an input array is a view of."""
+        return self._device["input", name]
+
     def host(self, name: str, want: Want) -> list[tuple[NDArray[Any], Any]]:
         """Return each slot's memory for an array, for numpy and for MXNet."""
         slots = self._host.get(name)
@@ -89,7 +102,7 @@ class InputBuffers:
         """Let go of all memory; views that graphs have keep theirs alive."""
         self._device.clear()
         self._host.clear()
-        self.zeroed.clear()
+        self.contents.clear()
 
     @property
     def bytes(self) -> int:
@@ -103,7 +116,9 @@ class Staging:
     """The input arrays of one graph.
 
     Args:
-        wanted: What the graph reads, by port; true lengths are under "length:" and their name.
+        wanted: What the graph reads, by port; true lengths are under "length:" and their name, and which rows of a
+            port start at what was learned under "begins:" and its name.
+        fed: Ports that someone else fills where a batch leaves them out.
         buffers: The memory that they are views of. Whoever calls `load` must know that the copy out of the slot that
             comes next is done, or call `wait`.
 
@@ -111,15 +126,18 @@ class Staging:
         arrays: The input arrays by port, ``(batch_size, *item)`` or ``(batch_size, t, *item)``.
     """
 
-    def __init__(self, wanted: Mapping[str, Want], buffers: InputBuffers) -> None:
+    def __init__(self, wanted: Mapping[str, Want], fed: Collection[str], buffers: InputBuffers) -> None:
         """Take views.
 
         Raises:
             ArgumentError: An input array would have more elements than MXNet can hold.
         """
         self._wanted = dict(wanted)
+        self._fed = frozenset(fed)
+        self._begins = {name: name.partition(":")[2] for name in wanted if name.startswith("begins:")}
         self._buffers = buffers
         self.arrays = {name: buffers.device(name, want) for name, want in wanted.items()}
+        self._memory = {name: buffers.memory(name) for name in wanted}
         self._slots = {
             name: [
                 (host, prepared("_copyto", [staged], [self.arrays[name]])) for host, staged in buffers.host(name, want)
@@ -131,10 +149,10 @@ class Staging:
         """Copy a batch privately and queue its way to the device; return the slot. Does not wait."""
         turn = self._buffers.turn
         self._buffers.turn = (turn + 1) % self._buffers.slots
-        for name, lengths in batch.lengths.items():
-            if f"length:{name}" in self._wanted:
-                self._load_host(f"length:{name}", lengths, batch, turn)
-        for name, value in batch.host.items():
+        beside = {f"length:{name}": found for name, found in batch.lengths.items()}
+        if batch.loss_from is not None:
+            beside[SKIPPED] = batch.loss_from
+        for name, value in (*beside.items(), *batch.host.items()):
             if name in self._wanted:
                 self._load_host(name, value, batch, turn)
         for name, array in batch.device.items():
@@ -142,11 +160,37 @@ class Staging:
                 self._load_device(name, array, batch)
                 if self._buffers.keeps:
                     self.arrays[name].copyto(self._kept(name, turn))
-        for name in batch.left_out:
-            if name in self._wanted and self._buffers.zeroed.get(name) != self._wanted[name].shape:
-                self.arrays[name][:] = 0
-                self._buffers.zeroed[name] = self._wanted[name].shape
+        self._fill_in(frozenset(batch.left_out))
         return turn
+
+    def _fill_in(self, left_out: frozenset[str]) -> None:
+        """Give initial values to what is left out, unless someone else fills it."""
+        for name in left_out - self._fed:
+            if name in self._wanted:
+                self._fill(name, self._wanted[name].initial)
+        for name, port in self._begins.items():
+            if port not in left_out or port not in self._fed:
+                self._fill(name, float(port in left_out))
+
+    def _fill(self, name: str, number: float) -> None:
+        if self._learns(name, (self._wanted[name].shape, number)):
+            self.arrays[name][:] = number
+
+    def _learns(self, name: str, what: object) -> bool:
+        """Note what an array holds from now on; return whether it is new."""
+        before, self._buffers.contents[name] = self._buffers.contents.get(name), (self._memory[name], what)
+        return before is None or before[0] is not self._memory[name] or before[1] != what
+
+    def forget(self, name: str) -> None:
+        """Note that it is no longer known what an array holds."""
+        self._buffers.contents.pop(name, None)
+
+    def place(self, name: str, turn: int, numbers: NDArray[Any], what: object) -> None:
+        """Copy numbers through a slot, unless the array holds what these are; queued, does not wait."""
+        if self._learns(name, what):
+            host, copy = self._slots[name][turn]
+            host.reshape(-1)[:] = numbers
+            copy()
 
     def _kept(self, name: str, turn: int) -> Any:
         return self._buffers.device(name, self._wanted[name], f"kept {turn}")
@@ -164,7 +208,7 @@ class Staging:
         return kept
 
     def _load_host(self, name: str, value: Host, batch: CheckedBatch, turn: int) -> None:
-        self._buffers.zeroed.pop(name, None)
+        self.forget(name)
         host, copy = self._slots[name][turn]
         rows, length = len(value), self._wanted[name].length
         if isinstance(value, Steps):
@@ -178,7 +222,7 @@ class Staging:
         copy()
 
     def _load_device(self, name: str, array: Any, batch: CheckedBatch) -> None:
-        self._buffers.zeroed.pop(name, None)
+        self.forget(name)
         target, length = self.arrays[name], self._wanted[name].length
         if array.shape[0] > batch.rows:
             array = array[: batch.rows]

@@ -61,12 +61,13 @@ def compile_plan(
         raise NetError(missing)
     specs = _losses(bare, {} if losses is None else losses, {} if example_weights is None else example_weights)
     arrays, nodes = _arrays(graph, types, dtype)
+    states = _states(graph)
     return Plan(
         net=bare,
         losses=specs,
         loss_ports=tuple(port for port, loss in specs.items() if loss.is_loss or loss.weight),
         dtype=dtype,
-        inputs=_inputs(bare, specs, dtype),
+        inputs=_inputs(bare, specs, states, dtype),
         outputs=FrozenMapping(
             {name: _port(name, _known(types.of(source)), dtype) for name, source in graph.outputs.items()},
             "output",
@@ -74,7 +75,7 @@ def compile_plan(
         ),
         parameters=_chosen(arrays, auxiliary=False),
         auxiliary=_chosen(arrays, auxiliary=True),
-        states=_states(graph),
+        states=states,
         random_nodes=tuple(path for path, node in graph.nodes.items() if node.layer.random),
         lengths=_lengths(types),
         nodes=nodes,
@@ -88,18 +89,42 @@ def _known(port: PortType | None) -> PortType:
     return port
 
 
-def _port(name: str, port: PortType, dtype: str) -> PortSpec:
+def _port(name: str, port: PortType, dtype: str, initial: float | str | None = None) -> PortSpec:
     item = item_of(port)
     own = dtype if isinstance(item, Array) else item.dtype
-    return PortSpec(name, port, own, item.dtype or dtype)
+    return PortSpec(name, port, own, item.dtype or dtype, initial)
 
 
-def _inputs(net: NetGraph, losses: Mapping[str, LossSpec], dtype: str) -> FrozenMapping[PortSpec]:
-    specs = {name: _port(name, _known(port), dtype) for name, port in net.inputs.items()}
+def _inputs(
+    net: NetGraph, losses: Mapping[str, LossSpec], states: Mapping[str, str], dtype: str
+) -> FrozenMapping[PortSpec]:
+    initial = _initial_values(net, states)
+    specs = {name: _port(name, _known(port), dtype, initial[name]) for name, port in net.inputs.items()}
     for loss in losses.values():
         if loss.example_weights is not None:
             specs[loss.example_weights] = _port(loss.example_weights, Array(()), dtype)
     return FrozenMapping(specs, "input", "the plan")
+
+
+def _initial_values(net: NetGraph, states: Mapping[str, str]) -> dict[str, float | str | None]:
+    """Return what each input is where a batch leaves it out: as its type says, or the layer whose state it is."""
+    found: dict[str, float | str | None] = {
+        name: port.initial if isinstance(port, Array) else None for name, port in net.inputs.items()
+    }
+    for path, node in net.graph.nodes.items():
+        for state in node.layer.states:
+            value, source = node.layer.initial_of(state), node.feeds.get(state)
+            learned = net.graph.owner_of(f"{path}.{value}") if isinstance(value, str) else None
+            if source is None:
+                continue
+            if source.node is None and found[source.port] is None and (learned or source.port in states):
+                found[source.port] = value if learned is None else learned
+            elif learned is not None:
+                raise NetError(
+                    f'layer "{path}" ({node.layer!r}): its initial {state} is to be learned, but something else says '
+                    f'what it starts at, "{source}"; leave out initial="learned", or what feeds "{path}.{state}"'
+                )
+    return found
 
 
 def _losses(net: NetGraph, weights: Mapping[str, float], example_weights: Mapping[str, str]) -> FrozenMapping[LossSpec]:

@@ -12,11 +12,24 @@ from ..arguments import positive_int
 from ..errors import ArgumentError, Error, nearest
 from ..mappings import FrozenMapping
 from .graph import Source
-from .layers.base import Node, Symbol, as_vector
+from .layers.base import Node, Symbol, as_vector, per_row
 from .plan import Plan
 from .types import Sequence
 
 ROW_MASK = "rows"
+SKIPPED = ".skipped"  # the argument that says how many first steps of each example have no loss
+
+
+class Split(NamedTuple):
+    """Where carried states are taken before the end of a window, as the next one begins there.
+
+    Attributes:
+        at: After how many steps.
+        outputs: The output port of each carried input port, whose final value it would be.
+    """
+
+    at: int
+    outputs: Mapping[str, str]
 
 
 class Head(NamedTuple):
@@ -41,22 +54,30 @@ class Lowered:
     """An MXNet graph and what its arguments and outputs mean.
 
     Attributes:
-        symbol: The graph; its outputs are the heads, then the new values of the moved arrays.
+        symbol: The graph; its outputs are the heads, then the new values of the moved arrays, then the states that are
+            handed over.
         heads: The heads in order.
         moved: The auxiliary arrays that get a new value, in order.
+        handed: The carried input ports whose states are taken before the end, in order.
         inputs: The input port of each argument.
         arrays: The arrays of each argument: one, or several that lie side by side.
         lengths: The length name of each argument that takes the true number of steps of each example.
+        begins: The input port of each argument that says which rows of it start at what was learned: ``(batch,)``, 1
+            for those, 0 for the others.
         masked: Whether there is an argument `ROW_MASK`.
+        skips: Whether there is an argument `SKIPPED`.
     """
 
     symbol: Symbol
     heads: tuple[Head, ...]
     moved: tuple[str, ...]
+    handed: tuple[str, ...]
     inputs: FrozenMapping[str]
     arrays: FrozenMapping[tuple[str, ...]]
     lengths: FrozenMapping[str]
+    begins: FrozenMapping[str]
     masked: bool
+    skips: bool
 
 
 def check_lengths(plan: Plan, lengths: Mapping[str, int]) -> dict[str, int]:
@@ -87,7 +108,16 @@ def training_heads(plan: Plan) -> tuple[Head, ...]:
     )
 
 
-def lower(plan: Plan, lengths: Mapping[str, int], heads: tuple[Head, ...], training: bool, padded: bool) -> Lowered:
+def lower(
+    plan: Plan,
+    lengths: Mapping[str, int],
+    heads: tuple[Head, ...],
+    *,
+    training: bool,
+    padded: bool,
+    skips: bool = False,
+    split: Split | None = None,
+) -> Lowered:
     """Return the MXNet graph that computes the heads, for any batch size.
 
     Args:
@@ -96,28 +126,44 @@ def lower(plan: Plan, lengths: Mapping[str, int], heads: tuple[Head, ...], train
         heads: What to compute; nothing else is in the graph.
         training: With dropout and the batch's own statistics, or without.
         padded: Whether examples may have fewer steps; their true lengths are then arguments.
+        skips: Whether first steps of examples may have no loss; how many is then an argument.
+        split: Where carried states are taken; None: at the end.
 
     Raises:
-        Error: A layer does not say what it does over padding.
+        Error: A layer does not say what it does over padding, or cannot give its state before the end.
     """
     with mx.name.NameManager():  # a count of its own, so that names do not depend on what was lowered before
-        return _Lowering(plan, lengths, training, padded).run(heads)
+        return _Lowering(plan, lengths, training, padded, skips, split).run(heads)
 
 
 class _Lowering:
     """The state of one lowering."""
 
-    def __init__(self, plan: Plan, lengths: Mapping[str, int], training: bool, padded: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        lengths: Mapping[str, int],
+        training: bool,
+        padded: bool,
+        skips: bool,
+        split: Split | None,
+    ) -> None:
         self.plan = plan
         self.lengths = lengths
         self.training = training
         self.variables: dict[str, Symbol] = {}
         self.true_lengths = {name: mx.sym.var(f"length:{name}") for name in lengths} if padded else {}
+        self.skipped = mx.sym.var(SKIPPED) if skips else None
+        outputs = {} if split is None else split.outputs
+        self.split_at = 0 if split is None else split.at
+        self.handing = {port: plan.graph_of_nodes.outputs[output] for port, output in outputs.items()}
+        self.handed: dict[Source, Symbol] = {}
         self.used: set[Source] = set()
         self.inputs: dict[str, str] = {}
         self.arrays: dict[str, tuple[str, ...]] = {}
         self.moved: dict[str, Symbol] = {}
         self.values: dict[Source, Symbol] = {}
+        self.begun: dict[str, Symbol] = {}
 
     def run(self, heads: tuple[Head, ...]) -> Lowered:
         graph = self.plan.graph_of_nodes
@@ -131,19 +177,33 @@ class _Lowering:
             self.values.update({Source(path, port): symbol for port, symbol in outputs.items()})
         shown = [self._head(head) for head in heads]
         moved = [mx.sym.BlockGrad(symbol, name=f"moved:{path}") for path, symbol in self.moved.items()]
-        symbol = mx.sym.Group([*shown, *moved])
+        symbol = mx.sym.Group([*shown, *moved, *(self._hand(port) for port in self.handing)])
         arguments = set(symbol.list_arguments())
         return Lowered(
             symbol=symbol,
             heads=heads,
             moved=tuple(self.moved),
+            handed=tuple(self.handing),
             inputs=FrozenMapping(self.inputs),
             arrays=FrozenMapping(self.arrays),
             lengths=FrozenMapping(
                 {f"length:{name}": name for name in self.true_lengths if f"length:{name}" in arguments}
             ),
+            begins=FrozenMapping(
+                {name: name.partition(":")[2] for name in self.variables if name.startswith("begins:")}
+            ),
             masked=ROW_MASK in self.variables,
+            skips=SKIPPED in arguments,
         )
+
+    def _hand(self, port: str) -> Symbol:
+        source = self.handing[port]
+        if source not in self.handed:
+            raise Error(
+                f'the state "{port}" is carried from step {self.split_at} of a window that overlaps the next one, and '
+                f'its source, "{source}", is known at the end of a window only: stream(..., overlap=0) goes without'
+            )
+        return mx.sym.BlockGrad(self.handed[source], name=f"handed:{port}")
 
     def _check_padding(self, path: str, node: Node) -> None:
         layer = self.plan.graph_of_nodes.nodes[path].layer
@@ -174,7 +234,16 @@ class _Lowering:
         self.inputs[name] = port
         spec = self.plan.inputs[port]
         symbol = self.variable(name)
-        return symbol if spec.transfer_dtype == spec.dtype else mx.sym.cast(symbol, dtype=spec.dtype)
+        if spec.transfer_dtype != spec.dtype:
+            symbol = mx.sym.cast(symbol, dtype=spec.dtype)
+        return symbol if not isinstance(spec.initial, str) else self._begun(port, symbol, spec.initial)
+
+    def _begun(self, port: str, symbol: Symbol, initial: str) -> Symbol:
+        """Return a state, in rows that begin the one that was learned."""
+        if port not in self.begun:
+            learned = per_row(self.array(initial), symbol)
+            self.begun[port] = mx.sym.where(self.variable(f"begins:{port}"), learned, symbol)
+        return self.begun[port]
 
     def array(self, *paths: str) -> Symbol:
         """Return the arrays at these paths, which lie side by side, as one argument."""
@@ -198,6 +267,9 @@ class _LoweringNode(Node):
         self.dtype = lowering.plan.dtype
         self.lengths = lowering.lengths
         self.true_lengths = lowering.true_lengths
+        self.skipped = lowering.skipped
+        self.split_at = lowering.split_at if path in {source.node for source in lowering.handing.values()} else None
+        self._path = path
         self.used = frozenset(source.port for source in lowering.used if source.node == path)
 
     def array(self, name: str) -> Symbol:
@@ -212,6 +284,9 @@ class _LoweringNode(Node):
 
     def row_mask(self) -> Symbol:
         return self._lowering.variable(ROW_MASK)
+
+    def hand_over(self, state: str, symbol: Symbol) -> None:
+        self._lowering.handed[Source(self._path, state)] = symbol
 
     def move(self, name: str, new: Symbol) -> None:
         self._lowering.moved[self._node.arrays[name]] = new

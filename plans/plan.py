@@ -30,12 +30,15 @@ class PortSpec:
         type: Its type.
         dtype: The dtype on the device.
         transfer_dtype: The dtype in which an input travels to the device.
+        initial: What an input is where a batch leaves it out: a number, or the path of the parameter that has learned
+            it; None: it may not be left out.
     """
 
     name: str
     type: PortType
     dtype: str
     transfer_dtype: str
+    initial: float | str | None = None
 
     def shape(self, batch_size: int, lengths: Mapping[str, int]) -> tuple[int, ...]:
         """Return the shape for a batch size and lengths: ``(batch, *item)`` or ``(batch, t, *item)``.
@@ -217,7 +220,7 @@ class Plan:
         from .lowering import check_lengths, lower, training_heads  # above this file, as the import of compile
 
         checked = check_lengths(self, lengths or {})
-        return str(lower(self, checked, training_heads(self), training, padded).symbol.debug_str())
+        return str(lower(self, checked, training_heads(self), training=training, padded=padded).symbol.debug_str())
 
     def graph(self) -> str:
         """Return the plan as a graph in the DOT language, for graphviz.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Union
 
-from ..arguments import positive_int, shape_of_ints
+from ..arguments import positive_int, real_number, shape_of_ints
 from ..arrays import check_transfer_dtype
 from ..errors import ArgumentError
 from ..values import Value, register
@@ -19,9 +19,11 @@ class Array(Value):
     Args:
         shape: The shape of one example's item; ``()`` is a scalar.
         dtype: What is transferred to the device, where it is cast to the plan's dtype; None is the plan's.
+        initial: For an input of a net: the number that all of it is where a batch leaves it out, as a state does at
+            the beginning of a sequence. None: it may not be left out.
 
     Raises:
-        ArgumentError: The shape is not one of positive integers, or the dtype is unknown.
+        ArgumentError: The shape is not one of positive integers, the dtype is unknown, or `initial` is no number.
 
     Example:
         >>> Array((3, 32, 32), dtype="uint8")
@@ -30,16 +32,20 @@ class Array(Value):
 
     shape: tuple[int, ...]
     dtype: str | None = None
+    initial: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the shape and the dtype."""
+        """Check the shape, the dtype and the initial value."""
         object.__setattr__(self, "shape", shape_of_ints(self.shape, "Array: shape"))
         if self.dtype is not None:
             object.__setattr__(self, "dtype", check_transfer_dtype(self.dtype))
+        if self.initial is not None:
+            object.__setattr__(self, "initial", real_number(self.initial, "initial"))
 
     def __repr__(self) -> str:
         """Show as the shortest constructor."""
         tail = [f"dtype={self.dtype!r}"] if self.dtype else []
+        tail += [f"initial={self.initial!r}"] if self.initial is not None else []
         if len(self.shape) == 0:
             return f"Scalar({', '.join(tail)})"
         if len(self.shape) == 1:
@@ -47,27 +53,29 @@ class Array(Value):
         return f"Array({', '.join([str(self.shape), *tail])})"
 
 
-def Scalar(dtype: str | None = None) -> Array:  # noqa: N802 - reads as the type it makes
-    """One real number per example: ``(batch,)``.
+def Scalar(dtype: str | None = None, initial: float | None = None) -> Array:  # noqa: N802 - reads as the type it makes
+    """One real number per example: ``(batch,)``; `dtype` and `initial` as for `Array`.
 
     Example:
         >>> Scalar()
         Scalar()
     """
-    return Array((), dtype)
+    return Array((), dtype, initial)
 
 
-def Vector(size: int, dtype: str | None = None) -> Array:  # noqa: N802 - reads as the type it makes
-    """A vector per example: ``(batch, size)``.
+def Vector(  # noqa: N802 - reads as the type it makes
+    size: int, dtype: str | None = None, initial: float | None = None
+) -> Array:
+    """A vector per example: ``(batch, size)``; `dtype` and `initial` as for `Array`.
 
     Raises:
-        ArgumentError: The size is not a positive integer.
+        ArgumentError: The size is not a positive integer, or `initial` is no number.
 
     Example:
         >>> Vector(3)
         Vector(3)
     """
-    return Array((positive_int(size, "Vector: size"),), dtype)
+    return Array((positive_int(size, "Vector: size"),), dtype, initial)
 
 
 @register
@@ -134,6 +142,8 @@ class Sequence(Value):
             raise ArgumentError(f'Sequence: the length must be a name such as "t", got {self.length!r}')
         if not isinstance(self.item, (Array, Index)):
             raise ArgumentError(f"Sequence: the item must be a Scalar, Vector, Array or Index, got {self.item!r}")
+        if isinstance(self.item, Array) and self.item.initial is not None:
+            raise ArgumentError(f"Sequence: a sequence has no initial value and cannot be left out, got {self.item!r}")
 
 
 PortType = Union[Array, Index, Sequence]
@@ -160,9 +170,11 @@ def with_item(port: PortType, item: Item) -> PortType:
 
 
 def on_device(port: PortType) -> PortType:
-    """Return the type without its transfer dtype, as it is between layers."""
+    """Return the type without its transfer dtype and its initial value, as it is between layers."""
     item = item_of(port)
-    return with_item(port, replace(item, dtype=None)) if isinstance(item, Array) and item.dtype else port
+    if not isinstance(item, Array) or (item.dtype is None and item.initial is None):
+        return port
+    return with_item(port, Array(item.shape))
 
 
 def check_port_type(port: Any, what: str) -> PortType:

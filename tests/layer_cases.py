@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -257,6 +257,9 @@ LAYERS: list[Case] = [
     *(over_steps(mxt.LSTM(3), 2, **{state: 3}) for state in mxt.LSTM.states),
     over_steps(mxt.LSTM(16), 24, State=16, CellState=16),
     *(over_steps(mxt.Bidirectional(layer), "a") for layer in RECURRENT),
+    *(over_steps(replace(layer, initial=initial), "a") for layer in RECURRENT for initial in (0.3, "learned")),
+    over_steps(mxt.LSTM(3, initial=-0.2), 2, State=3),
+    over_steps(mxt.Bidirectional(mxt.LSTM(2, initial="learned")), "a"),
     attention(mxt.Attention(), Port(("a",))),
     attention(mxt.Attention(), Port(("a",), sequence=True)),
     attention(mxt.Attention(scaled=False), Port(("a",), sequence=True)),

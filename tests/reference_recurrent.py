@@ -126,9 +126,18 @@ def _array_gradients(d_input: Real, d_recurrent: Real, x: Real, before: Real) ->
     }
 
 
-def _recurrent(cell: Cell, ports: tuple[str, ...], inputs: Arrays, arrays: Arrays, size: int) -> Result:
+def _first(port: str, inputs: Arrays, arrays: Arrays, size: int, initial: float | str) -> Real:
+    if port in inputs:
+        return inputs[port]
+    one = np.full(size, initial) if not isinstance(initial, str) else arrays[f"Initial{port}"]
+    return np.tile(one, (len(inputs["Input"]), 1))
+
+
+def _recurrent(
+    cell: Cell, ports: tuple[str, ...], inputs: Arrays, arrays: Arrays, size: int, initial: float | str
+) -> Result:
     x = inputs["Input"]
-    first: States = tuple(inputs[port] if port in inputs else np.zeros((len(x), size)) for port in ports)
+    first: States = tuple(_first(port, inputs, arrays, size, initial) for port in ports)
     steps = _run(cell, x, arrays, first)
     y = np.stack([step.states[0] for step in steps], axis=1)
     last = dict(zip(ports, steps[-1].states))
@@ -140,26 +149,34 @@ def _recurrent(cell: Cell, ports: tuple[str, ...], inputs: Arrays, arrays: Array
         before = np.concatenate([first[0][:, None], y[:, :-1]], axis=1)
         given = {port: gradient for port, gradient in zip(ports, d_first) if port in inputs}
         d_arrays = _array_gradients(d_input, d_recurrent, x, before)
+        if initial == "learned":
+            d_arrays.update({f"Initial{port}": found.sum(axis=0) for port, found in zip(ports, d_first)})
         return Gradients({"Input": d_input @ arrays["InputWeights"], **given}, d_arrays)
 
     return Result({"Output": y, **last}, backward)
 
 
 def basic_recurrent(
-    inputs: Arrays, arrays: Arrays, *, sequence: bool = True, size: int, activation: str = "tanh"
+    inputs: Arrays,
+    arrays: Arrays,
+    *,
+    sequence: bool = True,
+    size: int,
+    activation: str = "tanh",
+    initial: float | str = 0.0,
 ) -> Result:
     """Run h = activation(Wi x + bi + Ws h + bs) over the steps; the activation is tanh or relu."""
-    return _recurrent(basic_cell(activation), ("State",), inputs, arrays, size)
+    return _recurrent(basic_cell(activation), ("State",), inputs, arrays, size, initial)
 
 
-def lstm(inputs: Arrays, arrays: Arrays, *, sequence: bool = True, size: int) -> Result:
+def lstm(inputs: Arrays, arrays: Arrays, *, sequence: bool = True, size: int, initial: float | str = 0.0) -> Result:
     """Run a long short-term memory over the steps."""
-    return _recurrent(lstm_cell, ("State", "CellState"), inputs, arrays, size)
+    return _recurrent(lstm_cell, ("State", "CellState"), inputs, arrays, size, initial)
 
 
-def gru(inputs: Arrays, arrays: Arrays, *, sequence: bool = True, size: int) -> Result:
+def gru(inputs: Arrays, arrays: Arrays, *, sequence: bool = True, size: int, initial: float | str = 0.0) -> Result:
     """Run a gated recurrent unit over the steps."""
-    return _recurrent(gru_cell, ("State",), inputs, arrays, size)
+    return _recurrent(gru_cell, ("State",), inputs, arrays, size, initial)
 
 
 RECURRENT: dict[str, Oracle] = {"BasicRecurrent": basic_recurrent, "LSTM": lstm, "GRU": gru}

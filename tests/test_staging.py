@@ -29,7 +29,7 @@ def test_an_executor_overwrites_a_slot_only_when_its_copy_is_done(gate: threadin
 
 
 def test_missing_rows_are_copies_of_the_last_one() -> None:
-    staging = Staging({"Input": Want((4,), "float32")}, InputBuffers(mx.cpu(), 2))
+    staging = Staging({"Input": Want((4,), "float32")}, (), InputBuffers(mx.cpu(), 2))
     staging.load(CheckedBatch(rows=2, host={"Input": np.array([1.0, 2.0])}))
     assert staging.arrays["Input"].asnumpy().tolist() == [1, 2, 2, 2]
     staging.load(CheckedBatch(rows=3, device={"Input": mx.nd.array([3.0, 4.0, 5.0])}))
@@ -37,7 +37,7 @@ def test_missing_rows_are_copies_of_the_last_one() -> None:
 
 
 def test_a_port_left_out_is_zero_again_after_it_was_given() -> None:
-    staging = Staging({"Input": Want((2,), "float32")}, InputBuffers(mx.cpu(), 2))
+    staging = Staging({"Input": Want((2,), "float32")}, (), InputBuffers(mx.cpu(), 2))
     for given in (np.ones(2), mx.nd.ones((2,))):
         kind = "host" if isinstance(given, np.ndarray) else "device"
         staging.load(CheckedBatch(rows=2, **{kind: {"Input": given}}))  # type: ignore[arg-type]  # either field

@@ -102,6 +102,8 @@ class Node:
         lengths: The number of steps by length name, padding included.
         true_lengths: The true number of steps of each example, ``(batch,)`` of the dtype, by length name; empty in a
             graph without padding.
+        skipped: How many first steps of each example have no loss, ``(batch,)`` of the dtype; None where all have one.
+        split_at: After how many steps the layer is to hand its states over, see `hand_over`; None: not.
     """
 
     ports: Ports
@@ -111,6 +113,8 @@ class Node:
     dtype: str
     lengths: Mapping[str, int]
     true_lengths: Mapping[str, Symbol]
+    skipped: Symbol | None
+    split_at: int | None
 
     def array(self, name: str) -> Symbol:
         """Return the symbol of one of the layer's arrays."""
@@ -127,6 +131,10 @@ class Node:
     def move(self, name: str, new: Symbol) -> None:
         """Give an auxiliary array its value after this pass."""
         raise TypeError("Node.move is given by the lowering")
+
+    def hand_over(self, state: str, symbol: Symbol) -> None:
+        """Give a state as it is after `split_at` steps, ``(batch, *item)``."""
+        raise TypeError("Node.hand_over is given by the lowering")
 
     def steps(self, port: PortType) -> int:
         """Return the number of steps of a sequence type."""
@@ -155,6 +163,21 @@ class Node:
         numbers = mx.sym.reshape(mx.sym.arange(self.steps(port), dtype=self.dtype), shape=(1, -1))
         return mx.sym.broadcast_lesser(numbers, column)
 
+    def with_loss(self, symbol: Symbol, port: PortType) -> Symbol:
+        """Return ``(batch, t)`` with 0 over padding and where steps have no loss."""
+        symbol = self.hide(symbol, port)
+        if self.skipped is None:
+            return symbol
+        numbers = mx.sym.reshape(mx.sym.arange(self.steps(port), dtype=self.dtype), shape=(1, -1))
+        counts = mx.sym.broadcast_greater_equal(numbers, mx.sym.expand_dims(self.skipped, axis=1))
+        return mx.sym.where(counts, symbol, mx.sym.zeros_like(symbol))
+
+    def steps_with_loss(self, port: PortType) -> Symbol | int:
+        """Return how many steps of each example have a loss: ``(batch,)``, or one number for all."""
+        true = self.true_steps(port)
+        steps = self.steps(port) if true is None else true
+        return steps if self.skipped is None else 0 - (self.skipped - steps)
+
     def merge(self, symbol: Symbol, port: PortType) -> Symbol:
         """Return a sequence as so many examples of one step: ``(batch * t, *item)``."""
         return mx.sym.reshape(symbol, shape=(-3, -2)) if isinstance(port, Sequence) else symbol
@@ -172,7 +195,7 @@ class Layer(Value):
     step by step.
     """
 
-    #: Ports that are an input and an output at once; unconnected, they start at zeros.
+    #: Ports that are an input and an output at once; unconnected, they start at `initial_of`.
     states: ClassVar[tuple[str, ...]] = ()
     #: Whether the output is a loss.
     is_loss: ClassVar[bool] = False
@@ -206,6 +229,10 @@ class Layer(Value):
     def needs(self, ports: Ports) -> str:
         """Say how a user can make the types known, for the error when they are not."""
         return "give the type of its input in inputs={...}"
+
+    def initial_of(self, state: str) -> float | str:
+        """Return what a state starts at: a number, or the name of one of the layer's arrays."""
+        return 0.0
 
     def check_feeds(self, path: str, feeds: Mapping[str, Layer]) -> None:
         """Refuse layers that feed this one, at this path, by input port.
@@ -325,6 +352,11 @@ def as_vector(*symbols: Symbol, columns: int) -> Symbol:
     """
     rows = (mx.sym.reshape(symbol, shape=(-1, columns)) for symbol in symbols)
     return mx.sym.reshape(mx.sym.concat(*rows, dim=0), shape=(-1,))
+
+
+def per_row(symbol: Symbol, like: Symbol, axis: int = 0) -> Symbol:
+    """Return an item once for each row: ``(batch, *item)``, with the batch that another symbol has at this axis."""
+    return mx.sym.broadcast_like(mx.sym.expand_dims(symbol, axis=0), like, lhs_axes=(0,), rhs_axes=(axis,))
 
 
 def axis_of(axis: int, item: Item, what: str) -> int:

@@ -13,7 +13,7 @@ from ...values import register
 from ..types import Array, Index, Item, Sequence, item_if_known, with_item
 from .base import Layer, MismatchError, Node, Ports, Symbol, check_choice, flatten, real, set_fields, vector
 from .normalization import Softmax
-from .sequence import mean_over_steps, sum_over_steps
+from .sequence import sum_over_steps
 
 AVERAGES = ("examples", "steps")
 
@@ -72,8 +72,9 @@ class Loss(Layer):
         merged = (node.merge(inputs[name], node.ports.input(name)) for name in self.input_ports())
         values = node.split(self.per_item(node, *merged), port)
         if isinstance(port, Sequence):
-            reduce = mean_over_steps if self.average == "examples" else sum_over_steps
-            values = reduce(node, node.hide(values, port), Sequence(port.length, Array(())))
+            values = sum_over_steps(node, node.with_loss(values, port), Sequence(port.length, Array(())))
+            if self.average == "examples":
+                values = values / node.steps_with_loss(port)
         return {self.output_ports()[0]: values}
 
     def harmless(self) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..._mxnet import mx
+from ...arguments import real_number
 from ...errors import ArgumentError
 from ...values import register
 from ..initializers import Initializer, Xavier, Zeros
@@ -24,13 +25,16 @@ from .base import (
     check_initializers,
     check_size,
     flat_size,
+    per_row,
     real,
+    set_fields,
     side_by_side,
 )
 from .sequence import last_step, reverse
 
 SHUT = 1e4  # a gate's input at which it is 0 or 1 exactly, whatever else comes in
 BLOCKED = 1e30  # taken off, it makes relu 0
+LEARNED = "learned"
 ARRAYS = ("InputWeights", "StateWeights", "InputBiases", "StateBiases")
 
 
@@ -44,6 +48,7 @@ class Recurrent(Layer):
     #: The operator's own memory in training, which no plan of MXNet counts, in elements of the output (measured).
     reserve: ClassVar[float]
     size: int
+    initial: float | str
 
     def input_ports(self, connected: int = 0) -> tuple[str, ...]:
         """Return the input and the states."""
@@ -70,12 +75,18 @@ class Recurrent(Layer):
     def declare(self, ports: Ports) -> dict[str, Declared]:
         """Return the weights and biases of all gates."""
         rows = self.gates * self.size
+        learned = {f"Initial{state}": Declared((self.size,), Zeros()) for state in self.states}
         return {
             "InputWeights": Declared((rows, flat_size(ports.input_item())), Xavier()),
             "StateWeights": Declared((rows, self.size), Xavier()),
             "InputBiases": Declared((rows,), Zeros()),
             "StateBiases": Declared((rows,), Zeros()),
+            **(learned if self.initial == LEARNED else {}),
         }
+
+    def initial_of(self, state: str) -> float | str:
+        """Return the number, or the array that is learned."""
+        return f"Initial{state}" if isinstance(self.initial, str) else self.initial
 
     def packs(self) -> tuple[tuple[str, ...], ...]:
         """Return the one vector that the operator takes: weights, then biases."""
@@ -91,15 +102,31 @@ class Recurrent(Layer):
         Over padding the operator runs on. That reaches no true step; the state there is read from the output. What is
         in no output, a cell state, is frozen if something reads it, and so is what could grow beyond all numbers.
         """
-        port, states = node.ports.input(), [node.inputs.get(port) for port in self.states]
+        port, states = node.ports.input(), self.beginnings(node)
         seen = node.step_mask(port)
         steps, packed = self.arguments(node, time_major(node), ARRAYS, node.used)
-        output, *last = self.run(steps, packed, states, node.dtype)
+        if node.split_at is None:
+            output, *last = self.run(steps, packed, states, node.dtype)
+        else:
+            output, *last = self._run_in_two(node, node.split_at, steps, packed, states)
         output = mx.sym.swapaxes(output, dim1=0, dim2=1)
         final = [mx.sym.reshape(state, shape=(-3, -2)) for state in last]
         if seen is not None:
             final[0] = last_step(node, output, port)
         return {"Output": output, **dict(zip(self.states, final))}
+
+    def _run_in_two(self, node: Node, at: int, steps: Symbol, packed: Symbol, states: list[Symbol]) -> list[Symbol]:
+        """Return what `run` does, and hand over the states in between; gradients go through them."""
+        first, *between = self.run(mx.sym.slice_axis(steps, axis=0, begin=0, end=at), packed, states, node.dtype)
+        between = [mx.sym.reshape(state, shape=(-3, -2)) for state in between]
+        true = node.true_steps(node.ports.input())
+        if true is not None:
+            between[0] = mx.sym.SequenceLast(first, mx.sym.minimum(true, at), use_sequence_length=True)
+        for state, symbol in zip(self.states, between):
+            node.hand_over(state, symbol)
+        second, *last = self.run(mx.sym.slice_axis(steps, axis=0, begin=at, end=None), packed, between, node.dtype)
+        both = mx.sym.concat(*(mx.sym.reshape(part, shape=(-3, -2)) for part in (first, second)), dim=0)
+        return [with_time(node, both), *last]
 
     def freezes(self, used: frozenset[str]) -> bool:
         """Tell whether padding must freeze the state, given which outputs are used."""
@@ -129,18 +156,36 @@ class Recurrent(Layer):
         packed = as_vector(wide, node.packed(names[1:]), columns=self.gates * self.size)
         return with_time(node, flagged), packed
 
+    def beginnings(self, node: Node, prefix: str = "") -> list[Symbol]:
+        """Return what each state starts at, ``(batch, size)``; the prefix is that of the arrays' names."""
+        found = []
+        for state in self.states:
+            value = self.initial_of(state)
+            if state in node.inputs:
+                found.append(node.inputs[state])
+            elif isinstance(value, str):
+                found.append(per_row(node.array(prefix + value), node.inputs["Input"]))
+            else:  # an extent of 0 is inferred: the batch size
+                found.append(mx.sym.full(shape=(0, self.size), val=value, dtype=node.dtype))
+        return found
+
     def run(self, steps: Symbol, packed: Symbol, states: list[Symbol], dtype: str) -> list[Symbol]:
         """Return output ``(t, batch, size)`` and final states ``(1, batch, size)`` for ``(t, batch, input)``."""
-        initial = {keyword: self._initial(state, dtype) for keyword, state in zip(("state", "state_cell"), states)}
+        keywords = zip(("state", "state_cell"), states)
+        initial = {keyword: mx.sym.expand_dims(state, axis=0) for keyword, state in keywords}
         fused = mx.sym.RNN(
             steps, packed, state_size=self.size, num_layers=1, mode=self.mode(), state_outputs=True, **initial
         )
         return [fused[number] for number in range(1 + len(states))]
 
-    def _initial(self, state: Symbol, dtype: str) -> Symbol:
-        if state is None:  # an extent of 0 is inferred: the batch size
-            return mx.sym.zeros(shape=(1, 0, self.size), dtype=dtype)
-        return mx.sym.expand_dims(state, axis=0)
+
+def _check_initial(layer: Recurrent) -> None:
+    if layer.initial != LEARNED:
+        if isinstance(layer.initial, str):
+            raise ArgumentError(
+                f'{type(layer).__name__}: initial must be a number, or "{LEARNED}", got {layer.initial!r}'
+            )
+        set_fields(layer, initial=real_number(layer.initial, f"{type(layer).__name__}: initial"))
 
 
 def time_major(node: Node) -> Symbol:
@@ -162,16 +207,19 @@ def with_time(node: Node, symbol: Symbol) -> Symbol:
 class BasicRecurrent(Recurrent):
     """``h = activation(Wi x + bi + Ws h + bs)`` at every step.
 
-    Ports: Input (a Sequence), State; Output (all ``h``), State (the last ``h``). An unconnected State starts at zeros.
-    Arrays: ``InputWeights (size, input)``, ``StateWeights (size, size)``, ``InputBiases``, ``StateBiases (size,)``.
+    Ports: Input (a Sequence), State; Output (all ``h``), State (the last ``h``). An unconnected State starts at
+    `initial`.
+    Arrays: ``InputWeights (size, input)``, ``StateWeights (size, size)``, ``InputBiases``, ``StateBiases (size,)``;
+    with a learned initial state ``InitialState (size,)``.
 
     Args:
         size: The size of the state.
         activation: tanh or relu.
         initializers: Initializers by array name.
+        initial: What the state starts at: a number, or "learned".
 
     Raises:
-        ArgumentError: The size is not positive, or the activation unknown.
+        ArgumentError: The size is not positive, the activation unknown, or `initial` is neither.
 
     Reference: Elman 1990, "Finding structure in time".
 
@@ -188,10 +236,12 @@ class BasicRecurrent(Recurrent):
     size: int
     activation: str = "tanh"
     initializers: Mapping[str, Initializer] = NO_INITIALIZERS
+    initial: float | str = 0.0
 
     def __post_init__(self) -> None:
-        """Check size and activation."""
+        """Check the fields."""
         check_size(self, "size")
+        _check_initial(self)
         check_choice(self, "activation", ("tanh", "relu"))
         check_initializers(self)
 
@@ -206,7 +256,7 @@ class BasicRecurrent(Recurrent):
     def run(self, steps: Symbol, packed: Symbol, states: list[Symbol], dtype: str) -> list[Symbol]:
         """Return what the operator does; in float64 relu runs step by step, as the operator rounds it to float32."""
         if self.activation == "relu" and dtype == "float64":
-            return self._run_exactly(steps, packed, self._initial(states[0], dtype))
+            return self._run_exactly(steps, packed, states[0])
         return super().run(steps, packed, states, dtype)
 
     def _run_exactly(self, steps: Symbol, packed: Symbol, state: Symbol) -> list[Symbol]:
@@ -221,7 +271,7 @@ class BasicRecurrent(Recurrent):
             after = mx.sym.relu(driven + mx.sym.FullyConnected(before, from_state, num_hidden=size, no_bias=True))
             return after, after
 
-        output, last = mx.sym.contrib.foreach(step, from_input, mx.sym.reshape(state, shape=(-3, -2)))
+        output, last = mx.sym.contrib.foreach(step, from_input, state)
         return [output, mx.sym.expand_dims(last, axis=0)]
 
 
@@ -238,16 +288,18 @@ class LSTM(Recurrent):
     """Long short-term memory: ``c = s(f) c + s(i) tanh(g)``, ``h = s(o) tanh(c)`` at every step.
 
     Ports: Input (a Sequence), State, CellState; Output (all ``h``), State (the last ``h``), CellState (the last
-    ``c``). Unconnected states start at zeros.
+    ``c``). Unconnected states start at `initial`.
     Arrays: ``InputWeights (4*size, input)``, ``StateWeights (4*size, size)``, ``InputBiases``, ``StateBiases
-    (4*size,)``, gates in the order i, f, g, o.
+    (4*size,)``, gates in the order i, f, g, o; with learned initial states ``InitialState``, ``InitialCellState
+    (size,)``.
 
     Args:
         size: The size of the states.
         initializers: Initializers by array name; `ForgetBias` is made for InputBiases.
+        initial: What both states start at: a number, or "learned".
 
     Raises:
-        ArgumentError: The size is not positive.
+        ArgumentError: The size is not positive, or `initial` is neither.
 
     Reference: Gers, Schmidhuber and Cummins 2000, "Learning to forget".
 
@@ -263,10 +315,12 @@ class LSTM(Recurrent):
 
     size: int
     initializers: Mapping[str, Initializer] = NO_INITIALIZERS
+    initial: float | str = 0.0
 
     def __post_init__(self) -> None:
-        """Check the size."""
+        """Check the fields."""
         check_size(self, "size")
+        _check_initial(self)
         check_initializers(self)
 
     def freezes(self, used: frozenset[str]) -> bool:
@@ -283,16 +337,18 @@ class LSTM(Recurrent):
 class GRU(Recurrent):
     """Gated recurrent unit: ``n = tanh(Wn x + bn + s(r) (Un h + cn))``, ``h = (1 - s(z)) n + s(z) h`` at every step.
 
-    Ports: Input (a Sequence), State; Output (all ``h``), State (the last ``h``). An unconnected State starts at zeros.
+    Ports: Input (a Sequence), State; Output (all ``h``), State (the last ``h``). An unconnected State starts at
+    `initial`.
     Arrays: ``InputWeights (3*size, input)``, ``StateWeights (3*size, size)``, ``InputBiases``, ``StateBiases
-    (3*size,)``, gates in the order r, z, n.
+    (3*size,)``, gates in the order r, z, n; with a learned initial state ``InitialState (size,)``.
 
     Args:
         size: The size of the state.
         initializers: Initializers by array name.
+        initial: What the state starts at: a number, or "learned".
 
     Raises:
-        ArgumentError: The size is not positive.
+        ArgumentError: The size is not positive, or `initial` is neither.
 
     Reference: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", with the reset gate
     after the product, as cuDNN has it.
@@ -308,10 +364,12 @@ class GRU(Recurrent):
 
     size: int
     initializers: Mapping[str, Initializer] = NO_INITIALIZERS
+    initial: float | str = 0.0
 
     def __post_init__(self) -> None:
-        """Check the size."""
+        """Check the fields."""
         check_size(self, "size")
+        _check_initial(self)
         check_initializers(self)
 
     def mode(self) -> str:
@@ -324,7 +382,7 @@ class GRU(Recurrent):
 class Bidirectional(Layer):
     """A recurrent layer run forwards and, with arrays of its own, backwards; outputs joined, forwards first.
 
-    Ports: Input (a Sequence); Output, of twice the layer's size. Both runs start at zeros.
+    Ports: Input (a Sequence); Output, of twice the layer's size. Both runs start at the layer's initial states.
     Arrays: those of the layer as ``forward.*`` and ``backward.*``.
 
     Args:
@@ -380,7 +438,8 @@ class Bidirectional(Layer):
         outputs = []
         for names, turned in zip(self.packs(), (steps, reverse(steps, true_steps))):
             arguments = self.layer.arguments(node, turned, names, node.used)
-            outputs.append(self.layer.run(*arguments, [None] * len(self.layer.states), node.dtype)[0])
+            states = self.layer.beginnings(node, names[0].partition(".")[0] + ".")
+            outputs.append(self.layer.run(*arguments, states, node.dtype)[0])
         size = self.layer.size
         both = side_by_side((outputs[0], size), (reverse(outputs[1], true_steps), size))
         return {"Output": mx.sym.swapaxes(with_time(node, both), dim1=0, dim2=1)}

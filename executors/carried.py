@@ -1,0 +1,80 @@
+"""The way of carried states into one graph and out of it, on the device and inside the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .._mxnet import mx
+from .capi import prepared
+from .staging import Staging, Want
+from .state_table import INITIAL, SPARE, Places, StateTable
+
+BEGINS, ENDS = ".begins", ".ends"  # arrays beside those of ports, which no port can be named like
+
+
+def wanted(rows: int) -> dict[str, Want]:
+    """Return the arrays that say where rows begin and end."""
+    return {BEGINS: Want((rows,), "int32"), ENDS: Want((1, rows), "int32")}
+
+
+class Carried:
+    """The carried states of one graph.
+
+    Args:
+        table: Where they are between steps.
+        staging: The graph's input arrays.
+        states: What the graph gives to be carried, by input port.
+
+    Attributes:
+        table: As given.
+        states: As given.
+    """
+
+    def __init__(self, table: StateTable, staging: Staging, states: Mapping[str, Any]) -> None:
+        """Prepare nothing yet."""
+        self.table = table
+        self.states = dict(states)
+        self._staging = staging
+        self._arrays: dict[str, Any] = {}
+        self._taking: dict[str, Callable[[], None]] = {}
+
+    def feed(self, slot: int, places: Places, ports: tuple[str, ...]) -> None:
+        """Queue the states of some input ports on their way into the graph."""
+        staging = self._staging
+        staging.place(BEGINS, slot, places.begins, places)
+        staging.place(ENDS, slot, places.ends, places)
+        for port in ports:
+            array = self.table.arrays[port]
+            if self._arrays.get(port) is not array:  # the table has grown
+                taken = [array, staging.arrays[BEGINS]]
+                self._taking[port] = prepared("take", taken, [staging.arrays[port]], axis=0, mode="clip")
+                self._arrays[port] = array
+            staging.forget(port)
+            self._taking[port]()
+            if port in self.table.learned:
+                staging.place(f"begins:{port}", slot, places.begins == INITIAL, places)
+
+    def keeping(self, go: Any) -> list[Callable[[], None]]:
+        """Return what queues the way of the new states into the table, if `go` ``(1,)`` is not 0, and else nowhere.
+
+        It uses no scratch memory, by which other failures could keep it from running. `go` is asked by operators on
+        places alone, which are taken back at the end: if it is skipped, the next one goes nowhere too.
+        """
+        ends = self._staging.arrays[ENDS]
+        spare = mx.nd.full(ends.shape, SPARE, ctx=ends.context, dtype="int32")
+        chosen = spare.copy()
+        calls = [prepared("where", [go, ends, spare], [chosen])]
+        calls += self._scattering(chosen)
+        return [*calls, prepared("_set_value", [], [chosen], src=float(SPARE))]
+
+    def keep(self) -> None:
+        """Queue the way of the new states into the table."""
+        for call in self._scattering(self._staging.arrays[ENDS]):
+            call()
+
+    def _scattering(self, places: Any) -> list[Callable[[], None]]:
+        return [
+            prepared("_scatter_set_nd", [array, self.states[port], places], [array], shape=array.shape)
+            for port, array in self.table.arrays.items()
+        ]

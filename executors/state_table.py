@@ -1,0 +1,98 @@
+"""The state table: the carried states of many streams, on the device, one row of it a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._mxnet import mx
+from ..plans.plan import Plan
+from .store import ParameterStore
+
+INITIAL, SPARE = 0, 1  # the place that holds what streams start at, and the one for what is not to be kept
+RESERVED = 2
+
+
+@dataclass(frozen=True, eq=False)  # compared by identity: the same places need not travel again
+class Places:
+    """Where in the table the rows of one batch begin and end.
+
+    Attributes:
+        begins: The place of each row's state before the step, ``(batch_size,)``; `INITIAL` for those that start anew,
+            and for missing rows.
+        ends: The place of each row's state after it, ``(batch_size,)``; `SPARE` for missing rows.
+    """
+
+    begins: NDArray[np.int32]
+    ends: NDArray[np.int32]
+
+
+class StateTable:
+    """The carried states by place.
+
+    Args:
+        store: The arrays that learned initial states are in.
+        carry: The output port of each carried input port.
+        places: How many streams it holds at first.
+
+    Attributes:
+        carry: As given.
+        arrays: ``(places, *item)`` by input port.
+        learned: The path of the parameter that a port's state starts at, for ports that have one.
+    """
+
+    def __init__(self, store: ParameterStore, carry: Mapping[str, str], places: int) -> None:
+        """Fill it with initial states."""
+        self._store = store
+        self._plan: Plan = store.plan
+        self.carry = dict(carry)
+        initial = {port: self._plan.inputs[port].initial for port in carry}
+        self.learned = {port: found for port, found in initial.items() if isinstance(found, str)}
+        self._constants = {port: found if isinstance(found, float) else 0.0 for port, found in initial.items()}
+        self.arrays = {port: self._new(port, RESERVED + places) for port in carry}
+
+    def _new(self, port: str, places: int) -> Any:
+        shape = self._plan.inputs[port].shape(places, {})
+        return mx.nd.full(shape, self._constants[port], ctx=self._store.context, dtype=self._plan.dtype)
+
+    @property
+    def places(self) -> int:
+        """How many streams it holds."""
+        return int(next(iter(self.arrays.values())).shape[0]) - RESERVED
+
+    @property
+    def bytes_per_stream(self) -> int:
+        """The size of one stream's states in memory."""
+        sizes = (int(np.prod(array.shape[1:])) for array in self.arrays.values())
+        return sum(sizes) * np.dtype(self._plan.dtype).itemsize
+
+    def grow(self, places: int) -> None:
+        """Move to larger arrays; queued, does not wait."""
+        for port, old in self.arrays.items():
+            self.arrays[port] = self._new(port, RESERVED + places)
+            old.copyto(self.arrays[port][: old.shape[0]])
+
+    def read(self, begins: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+        """Return the states at some places, ``(rows, *item)`` by input port; waits."""
+        found = {port: array.asnumpy()[begins] for port, array in self.arrays.items()}
+        for port, path in self.learned.items():
+            found[port][begins == INITIAL] = self._store.argument(path).asnumpy()
+        return found
+
+    def read_one(self, place: int) -> dict[str, NDArray[Any]]:
+        """Return the states at one place, ``item`` by input port; waits."""
+        found = {
+            port: array[place : place + 1].asnumpy().reshape(array.shape[1:]) for port, array in self.arrays.items()
+        }
+        if place == INITIAL:
+            found.update({port: self._store.argument(path).asnumpy() for port, path in self.learned.items()})
+        return found
+
+    def write(self, place: int, states: Mapping[str, NDArray[Any]]) -> None:
+        """Set states at a place; waits."""
+        for port, found in states.items():
+            self.arrays[port][place : place + 1] = found.reshape((1, *found.shape))
