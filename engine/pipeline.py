@@ -164,6 +164,8 @@ class Pipeline:
         self._every = every
         self._on_nan = on_nan
         self._streams = streams
+        if streams is not None:
+            streams.before_growth = self.collect
         self._chain = Chain(self._store.context, self._store.plan.dtype)
         self._guards: weakref.WeakKeyDictionary[Bound, dict[bool, Guard]] = weakref.WeakKeyDictionary()
         self._snapshot = Snapshot(self._moved) if every > 1 else None

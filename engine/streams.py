@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ class Streams:
     Attributes:
         table: The table.
         limit: As given.
+        before_growth: What waits for all that is queued, before the table moves: an array that failed cannot be copied.
         dropped: How many streams have been dropped to make room.
     """
 
@@ -44,6 +45,7 @@ class Streams:
         self.table = table
         self.limit = limit
         self.dropped = 0
+        self.before_growth: Callable[[], None] = lambda: None
         self._places: dict[Stream, int] = {}  # with a limit, the least recently used first
         self._fresh: set[Stream] = set()  # those that start anew at their next step
         self._log: deque[_Before] = deque()
@@ -125,6 +127,7 @@ class Streams:
         """Return a place for a new stream; without room, that of the least recently used one that is not present."""
         self._note(step, stream)
         if not self._free and (self.limit is None or self.table.places < self.limit):
+            self.before_growth()
             old = self.table.places
             self.table.grow(2 * old if self.limit is None else min(2 * old, self.limit))
             self._free = [place for place in self._all_places() if place >= RESERVED + old]

@@ -71,7 +71,7 @@ class StateTable:
         return sum(sizes) * np.dtype(self._plan.dtype).itemsize
 
     def grow(self, places: int) -> None:
-        """Move to larger arrays; queued, does not wait."""
+        """Move to larger arrays; queued, does not wait. Nothing that could fail is queued before it."""
         for port, old in self.arrays.items():
             self.arrays[port] = self._new(port, RESERVED + places)
             old.copyto(self.arrays[port][: old.shape[0]])

@@ -20,6 +20,8 @@ LAYERS = (mxt.LSTM(SIZE), mxt.GRU(SIZE), mxt.BasicRecurrent(SIZE), mxt.BasicRecu
 class Still:
     """An optimizer that moves nothing, so that all steps have the same parameters."""
 
+    learning_rate: float = 0.0
+
     def start(self, parameters: Any) -> tuple[Any, ...]:
         return ()
 

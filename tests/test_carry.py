@@ -258,14 +258,14 @@ def test_a_trainer_without_carry_evaluates_each_batch_from_the_beginning() -> No
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_after_recovery_states_are_as_before_the_step_that_failed(fault: Any, guard: Any) -> None:
     plan, optimizer = plan_of(fault.way), fault.optimizer or mxt.Adam(0.01)
-    trainer, straight = (mxt.Trainer(plan, optimizer, 4, carry={"StateIn": "StateOut"}, guard=guard) for _ in range(2))
+    trainer, straight = (mxt.Trainer(plan, optimizer, 8, carry={"StateIn": "StateOut"}, guard=guard) for _ in range(2))
     good = [_without_state(good_batch(number)) for number in range(6)]
     for batch in good[:2]:
         trainer.update(batch)
         straight.update(batch)
     before = states_of(straight)
     trainer.update(fault.spoil(good[2]), streams=["new", 0, 1])
-    trainer.update(good[3], streams=["newer", "new", 1])
+    trainer.update(good[3], streams=["newer", "new", 1])  # there are places for all of them
     with pytest.raises(mxt.StepError):
         trainer.current_loss()
     trainer.recover()
@@ -277,6 +277,21 @@ def test_after_recovery_states_are_as_before_the_step_that_failed(fault: Any, gu
             straight.update(batch)
         assert trainer.current_loss() == straight.current_loss()
         assert_same_states(states_of(trainer), states_of(straight))
+
+
+def test_a_table_that_must_grow_waits_and_takes_no_batch_behind_a_step_that_failed() -> None:
+    trainer = mxt.Trainer(plan_of("nan"), mxt.Adam(0.01), 3, carry={"StateIn": "StateOut"})
+    trainer.update(_without_state(good_batch(0)))
+    before = states_of(trainer)
+    trainer.update({**_without_state(good_batch(1)), "Trigger": [-1.0, -1.0, -1.0]})
+    with pytest.raises(mxt.StepError, match="step 2 gave"):
+        trainer.update(_without_state(good_batch(2)), streams=["a", "b", "c"])
+    assert trainer.step == 2
+    trainer.recover()
+    assert_same_states(states_of(trainer), before)
+    trainer.update(_without_state(good_batch(2)), streams=["a", "b", "c"])
+    assert list(trainer.state) == [0, 1, 2, "a", "b", "c"]
+    assert_same_states({stream: trainer.state[stream] for stream in before}, before)
 
 
 def _without_state(batch: dict[str, Any]) -> dict[str, Any]:
@@ -315,7 +330,7 @@ def test_a_state_that_is_not_finite_fails_its_own_step_and_not_the_next() -> Non
             "loss": mxt.MeanSquaredLoss(),
         },
         [("Input", "linear", "loss", "Loss"), (["Input", "StateIn"], "add", "log", "StateOut")],
-        inputs={"Input": mxt.Scalar(), "StateIn": mxt.Scalar()},
+        inputs={"Input": mxt.Scalar(), "StateIn": mxt.Scalar(), "Target": mxt.Scalar()},
     )
     plan = mxt.compile_plan(net, losses={"StateOut": 0.0})
     trainer = mxt.Trainer(plan, mxt.SGD(0.1), 2, carry={"StateIn": "StateOut"})
@@ -339,7 +354,7 @@ def test_the_layer_is_named_where_only_the_carried_state_makes_a_step_fail() -> 
             "loss": mxt.MeanSquaredLoss(),
         },
         [(["Input", "StateIn"], "add", "StateOut"), ("add", "sqrt", "linear", "loss", "Loss")],
-        inputs={"Input": mxt.Scalar(), "StateIn": mxt.Scalar()},
+        inputs={"Input": mxt.Scalar(), "StateIn": mxt.Scalar(), "Target": mxt.Scalar()},
     )
     trainer = mxt.Trainer(
         mxt.compile_plan(net, losses={"StateOut": 0.0}), mxt.SGD(0.0001), 1, carry={"StateIn": "StateOut"}
@@ -411,9 +426,9 @@ def test_streams_and_resets_without_carried_state_are_refused(linear_plan: mxt.P
     batch = {"Input": [1.0, 2.0], "Target": [1.0, 2.0]}
     for options in ({"streams": [0, 1]}, {"reset": [True, True]}):
         with pytest.raises(mxt.BatchError, match=r"no carried state.*Trainer\(..., carry=True\)"):
-            trainer.update(batch, **options)  # type: ignore[arg-type]
+            trainer.update(batch, **options)
         with pytest.raises(mxt.BatchError, match="no carried state"):
-            trainer.update(mxt.Batch(batch, **options))  # type: ignore[arg-type]
+            trainer.update(mxt.Batch(batch, **options))
     for call in (trainer.reset, lambda: trainer.state):
         with pytest.raises(mxt.Error, match="carries no state"):
             call()
@@ -453,8 +468,8 @@ def test_a_learned_initial_state_that_something_else_feeds_is_refused() -> None:
     }
     paths = [("Source", "encoder"), ("encoder.State", "decoder.State"), ("Input", "decoder", "linear", "loss", "Loss")]
     inputs = {"Source": mxt.Sequence("s", mxt.Vector(1)), "Input": mxt.Sequence("t", mxt.Vector(1))}
-    with pytest.raises(mxt.NetError, match='layer "decoder".*initial State is to be learned.*"encoder.State"'):
-        mxt.compile_plan(mxt.NetGraph(layers, paths, inputs=inputs))  # type: ignore[arg-type]
+    with pytest.raises(mxt.NetError, match=r'layer "decoder".*initial State is to be learned.*"encoder.State"'):
+        mxt.compile_plan(mxt.NetGraph(layers, paths, inputs=inputs))
     with pytest.raises(mxt.ArgumentError, match="initial must be a number, or \"learned\", got 'zeros'"):
         mxt.LSTM(3, initial="zeros")
     with pytest.raises(mxt.ArgumentError, match="GRU: initial must be a finite number"):
