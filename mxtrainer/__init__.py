@@ -10,6 +10,9 @@ from .engine.optimizers import Adam as Adam
 from .engine.prefetch import prefetch as prefetch
 from .engine.stats import Stats as Stats
 from .engine.trainer import Trainer as Trainer
+from .engine.windows import Stream as Stream
+from .engine.windows import lanes as lanes
+from .engine.windows import stream as stream
 from .errors import ArgumentError as ArgumentError
 from .errors import BatchError as BatchError
 from .errors import Error as Error
@@ -118,6 +121,7 @@ __all__ = [
     "StaleHandleError",
     "Stats",
     "StepError",
+    "Stream",
     "Threading",
     "Trainer",
     "UnknownNameError",
@@ -129,5 +133,7 @@ __all__ = [
     "errors",
     "initializers",
     "instantiate",
+    "lanes",
     "prefetch",
+    "stream",
 ]
