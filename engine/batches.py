@@ -14,6 +14,7 @@ from ..executors.batch import Batch
 from ..executors.buckets import Exact, Policy
 from ..plans.plan import Plan
 from .columns import columns_of, lengths_of
+from .positions import check_position, check_round, not_a_position
 
 POOL = 100  # batches: within so many examples of a shuffled round are sorted by length
 
@@ -88,7 +89,8 @@ class Batches:
         if seed is None and self._workers > 1:
             raise ArgumentError("shard: all workers must have the same seed; give one in place of None")
         self.next_round = 0
-        self._count = len(self._rows(0))
+        self._kept = 0, self._rows(0)
+        self._count = len(self._kept[1])
 
     def _buckets(self, lengths: Mapping[str, Rows]) -> tuple[Rows, bool]:
         """Return each example's bucket, ``(examples, lengths)``, and whether the policy has batch sizes for all."""
@@ -133,9 +135,7 @@ class Batches:
         Raises:
             ArgumentError: The number is no integer, or negative.
         """
-        if not is_integer(number) or number < 0:
-            raise ArgumentError(f"round must be a non-negative integer, got {number!r}")
-        return self._batches(int(number), 0)
+        return self._batches(check_round(number), 0)
 
     def after(self, position: tuple[int, ...]) -> Iterator[Batch]:
         """Iterate over the rest of the round of a batch's position; the next iteration is then the round after it.
@@ -143,17 +143,36 @@ class Batches:
         Raises:
             ArgumentError: It is no position of such batches.
         """
-        pair = tuple(position) if isinstance(position, (tuple, list)) else ()
-        if len(pair) != 2 or not all(is_integer(number) and number >= 0 for number in pair) or pair[1] > len(self):
-            raise ArgumentError(
-                f"position must be that of a batch, (round, batches taken of {len(self)}), got {position!r}"
-            )
-        self.next_round = int(pair[0]) + 1
-        return self._batches(int(pair[0]), int(pair[1]))
+        number, taken = check_position(position, len(self))
+        self.next_round = number + 1
+        return self._batches(number, taken)
+
+    def batch(self, position: tuple[int, ...]) -> Batch:
+        """Return the batch that has a position, ``(round, n)`` for the n-th of the round; the first has n = 1.
+
+        Positions of one round, in any order, cost no more than a loop over it: the cut of the last one is kept.
+
+        Raises:
+            ArgumentError: There is no such batch.
+
+        Example:
+            >>> Batches({"Input": [1.0, 2.0, 3.0]}, batch_size=2, shuffle=False).batch((0, 2))["Input"]
+            array([3.])
+        """
+        number, place = check_position(position, len(self))
+        if not place:
+            raise not_a_position(position, len(self))
+        kept = self._kept
+        if kept[0] != number:
+            kept = self._kept = number, self._rows(number)
+        return self._taken(kept[1][place - 1], (number, place))
 
     def _batches(self, number: int, taken: int) -> Iterator[Batch]:
         for place, rows in enumerate(self._rows(number)[taken:], taken + 1):
-            yield Batch({port: column.take(rows) for port, column in self._columns.items()}, position=(number, place))
+            yield self._taken(rows, (number, place))
+
+    def _taken(self, rows: Rows, position: tuple[int, int]) -> Batch:
+        return Batch({port: column.take(rows) for port, column in self._columns.items()}, position=position)
 
     def _rows(self, number: int) -> list[Rows]:
         """Return the examples of each batch of a round, of this worker."""

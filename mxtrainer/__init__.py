@@ -5,11 +5,15 @@ from . import errors as errors
 from .engine.batches import Batches as Batches
 from .engine.evaluation import Evaluation as Evaluation
 from .engine.losses import Losses as Losses
+from .engine.net_train import net_train as net_train
 from .engine.optimizers import SGD as SGD
 from .engine.optimizers import Adam as Adam
 from .engine.prefetch import prefetch as prefetch
 from .engine.stats import Stats as Stats
 from .engine.trainer import Trainer as Trainer
+from .engine.windows import Stream as Stream
+from .engine.windows import lanes as lanes
+from .engine.windows import stream as stream
 from .errors import ArgumentError as ArgumentError
 from .errors import BatchError as BatchError
 from .errors import Error as Error
@@ -118,6 +122,7 @@ __all__ = [
     "StaleHandleError",
     "Stats",
     "StepError",
+    "Stream",
     "Threading",
     "Trainer",
     "UnknownNameError",
@@ -129,5 +134,8 @@ __all__ = [
     "errors",
     "initializers",
     "instantiate",
+    "lanes",
+    "net_train",
     "prefetch",
+    "stream",
 ]

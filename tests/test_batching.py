@@ -120,6 +120,27 @@ def test_after_the_last_batch_nothing_is_left_of_the_round() -> None:
     assert len(rows_of(batches.after((4, 0)))) == 2
 
 
+@MANY
+@given(lengths=lengths_of_examples, size=sizes, shuffle=st.booleans(), data=st.data())
+def test_the_batch_of_a_position_is_the_one_of_its_round_in_any_order(
+    lengths: list[int], size: Size, shuffle: bool, data: st.DataObject
+) -> None:
+    batches = mxt.Batches(sequences(lengths), shuffle=shuffle, **size)
+    positions = [(number, place + 1) for number in range(3) for place in range(len(batches))]
+    expected = dict(zip(positions, rows_of(batch for number in range(3) for batch in batches.round(number))))
+    for position in data.draw(st.permutations(positions)):
+        batch = batches.batch(position)
+        assert batch.position == position
+        assert rows_of([batch]) == [expected[position]]
+    assert batches.next_round == 0
+
+
+@pytest.mark.parametrize("position", [(0, 0), (0, 3), (-1, 1), 1, None])
+def test_there_is_no_batch_beside_the_positions_of_a_round(position: Any) -> None:
+    with pytest.raises(mxt.ArgumentError, match="position must be that of a batch"):
+        mxt.Batches(sequences([1, 2, 3]), batch_size=2).batch(position)
+
+
 def test_the_last_batch_of_the_cut_may_be_short() -> None:
     batches = mxt.Batches(sequences([2] * 7), batch_size=3)
     assert sorted(map(len, rows_of(batches))) == [1, 3, 3]
