@@ -72,10 +72,10 @@ class Batch(Mapping[str, Any]):
         self._ports = dict(ports)
         self.lengths = None if lengths is None else FrozenMapping(lengths, "length", "the batch")
         self.streams = streams
-        self.reset = reset
+        self.reset: Any = reset
         self.position = position
         self.carry_at = carry_at
-        self.loss_from = loss_from
+        self.loss_from: Any = loss_from
 
     def __getitem__(self, port: str) -> Any:
         """Return the array of a port."""

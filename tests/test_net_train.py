@@ -226,12 +226,13 @@ def test_a_function_gets_what_it_takes(net: mxt.NetGraph, make: Any, expected: l
 
 def test_a_function_may_return_a_batch_of_its_own(sequence_net: mxt.NetGraph) -> None:
     padded = {"Input": np.ones((2, 5)), "Target": np.zeros((2, 5))}
-    own = mxt.Batch(padded, {"t": [5, 2]}, streams=["a", "b"])
+    own = mxt.Batch(padded, {"t": [5, 2]})
     trained, (gen, _) = mxt.net_train(sequence_net, lambda: own, batch_size=2, returns=("net", "generator"))
     assert trained.arrays
-    assert (gen(3).lengths, gen(3).streams, gen(3).position, own.position) == ({"t": [5, 2]}, ["a", "b"], (2, 1), None)
-    placed = mxt.Batch(padded, position=(7, 7))
-    assert batches_of(sequence_net, lambda: placed)[0](1).position == (7, 7)
+    assert (gen(3).lengths, gen(3).position, own.position) == ({"t": [5, 2]}, (2, 1), None)
+    placed = mxt.Batch(padded, streams=["a", "b"], position=(7, 7))
+    found = batches_of(sequence_net, lambda: placed)[0](1)
+    assert (found.position, found.streams) == ((7, 7), ["a", "b"])
 
 
 def test_a_function_may_make_sequences_of_any_lengths(sequence_net: mxt.NetGraph) -> None:

@@ -265,7 +265,7 @@ def test_a_trainer_takes_the_batches() -> None:
     net = mxt.NetChain(
         [mxt.GRU(4), mxt.Linear(()), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(2))}
     )
-    with mxt.Trainer(mxt.compile_plan(net), mxt.SGD(1e-6), batch_size=2) as trainer:
+    with mxt.Trainer(mxt.compile_plan(net.with_states()), mxt.SGD(1e-6), batch_size=2, carry=True) as trainer:
         for batch in mxt.stream(numbered([5, 3, 8]), window=4, rows=2):
             trainer.update(batch)
         assert trainer.current_loss()["Loss"] > 0
