@@ -22,6 +22,7 @@ class _Before(NamedTuple):
     stream: Stream
     place: int | None
     fresh: bool
+    used: int
 
 
 class Streams:
@@ -48,6 +49,8 @@ class Streams:
         self.before_growth: Callable[[], None] = lambda: None
         self._places: dict[Stream, int] = {}  # with a limit, the least recently used first
         self._fresh: set[Stream] = set()  # those that start anew at their next step
+        self._used: dict[Stream, int] = {}  # the order of use: with a limit of the last one, else of the first
+        self._uses = 0
         self._log: deque[_Before] = deque()
         self._free = self._all_places()
         self._version = 0
@@ -91,7 +94,7 @@ class Streams:
         """
         streams: Collection[Stream] = range(batch.rows) if batch.streams is None else batch.streams
         if self.limit is not None:
-            self._use(streams)
+            self._use(streams, step)
         by_number = batch.streams is None and batch.reset is None
         version, known = self._by_number.get((batch.rows, size), (-1, None))
         if by_number and known is not None and version == self._version:
@@ -114,13 +117,22 @@ class Streams:
             self._by_number[batch.rows, size] = self._version, places
         return places
 
-    def _use(self, streams: Iterable[Stream]) -> None:
+    def _use(self, streams: Iterable[Stream], step: float) -> None:
         for stream in streams:
             if stream in self._places:
+                self._log.append(self._before(step, stream))
                 self._places[stream] = self._places.pop(stream)
+                self._count_use(stream)
+
+    def _count_use(self, stream: Stream) -> None:
+        self._uses += 1
+        self._used[stream] = self._uses
+
+    def _before(self, step: float, stream: Stream) -> _Before:
+        return _Before(step, stream, self._places.get(stream), stream in self._fresh, self._used.get(stream, 0))
 
     def _note(self, step: float, stream: Stream) -> None:
-        self._log.append(_Before(step, stream, self._places.get(stream), stream in self._fresh))
+        self._log.append(self._before(step, stream))
         self._version += 1
 
     def _add(self, stream: Stream, present: Collection[Stream], step: float) -> int:
@@ -136,6 +148,7 @@ class Streams:
             self.drop(victim, step)
             self.dropped += 1
         place = self._places[stream] = self._free.pop()
+        self._count_use(stream)
         return place
 
     # What users do between steps
@@ -181,11 +194,13 @@ class Streams:
         self._note(step, stream)
         self._free.append(self._places.pop(stream))
         self._fresh.discard(stream)
+        self._used.pop(stream)
 
     def clear(self) -> None:
         """Forget all streams for good."""
         self._places.clear()
         self._fresh.clear()
+        self._used.clear()
         self._log.clear()
         self._free = self._all_places()
         self._version += 1
@@ -202,13 +217,15 @@ class Streams:
         if not self._log or self._log[-1].step <= step:
             return
         while self._log and self._log[-1].step > step:
-            _, stream, place, fresh = self._log.pop()
+            _, stream, place, fresh, used = self._log.pop()
             self._fresh.discard(stream)
+            self._used.pop(stream, None)
             self._places.pop(stream, None)
             if place is not None:
-                self._places[stream] = place
+                self._places[stream], self._used[stream] = place, used
                 if fresh:
                     self._fresh.add(stream)
+        self._places = dict(sorted(self._places.items(), key=lambda item: self._used[item[0]]))
         taken = set(self._places.values())
         self._free = [place for place in self._all_places() if place not in taken]
         self._version += 1
