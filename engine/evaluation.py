@@ -22,6 +22,7 @@ from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
 from ..plans.lowering import Head
+from ..plans.plan import Plan
 from .losses import Losses, LossSums
 from .streams import Streams
 
@@ -68,6 +69,21 @@ class _Pass(NamedTuple):
     @property
     def lengths(self) -> Mapping[str, NDArray[np.int64]]:
         return self.batch.lengths
+
+
+def head_of(plan: Plan, name: str) -> Head:
+    """Return what computes an output port of the plan, or a layer's, as "lstm" or "lstm.State".
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    graph = plan.graph_of_nodes
+    if name in graph.outputs:
+        return Head(name, graph.outputs[name], plan.losses[name].example_weights)
+    found = graph.source_of(name)
+    if found is None:
+        raise unknown("output or layer", name, [*graph.outputs, *graph.nets, *graph.nodes], "the plan")
+    return Head(name, found)
 
 
 class Evaluator:
@@ -155,16 +171,7 @@ class Evaluator:
             wanted.update(dict.fromkeys(plan.loss_ports))
         if not one:
             wanted.update(dict.fromkeys(self._carry.values()))
-        return tuple(self._head(name) for name in wanted)
-
-    def _head(self, name: str) -> Head:
-        graph = self._plan.graph_of_nodes
-        if name in graph.outputs:
-            return Head(name, graph.outputs[name], self._plan.losses[name].example_weights)
-        found = graph.source_of(name)
-        if found is None:
-            raise unknown("output or layer", name, [*graph.outputs, *graph.nets, *graph.nodes], "the plan")
-        return Head(name, found)
+        return tuple(head_of(self._plan, name) for name in wanted)
 
     @staticmethod
     def _shown(heads: tuple[Head, ...], outputs: Sequence[str] | None, one: bool) -> list[str]:

@@ -5,6 +5,7 @@ from . import errors as errors
 from .engine.batches import Batches as Batches
 from .engine.evaluation import Evaluation as Evaluation
 from .engine.losses import Losses as Losses
+from .engine.net_state import NetState as NetState
 from .engine.net_train import net_train as net_train
 from .engine.optimizers import SGD as SGD
 from .engine.optimizers import Adam as Adam
@@ -109,6 +110,7 @@ __all__ = [
     "NetChain",
     "NetError",
     "NetGraph",
+    "NetState",
     "Plan",
     "Pooling",
     "Ragged",
