@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,19 +61,21 @@ def make_round(settings: Settings, seed: int) -> list[dict[str, NDArray[np.float
 
 def train(settings: Settings, carried: bool) -> NDArray[np.float64]:
     """Trains; returns the mean loss of every round."""
-    with mxt.Trainer(make_plan(settings), mxt.Adam(settings.learning_rate), batch_size=settings.rows) as trainer:
-        rounds = [train_round(trainer, make_round(settings, number), carried) for number in range(settings.rounds)]
+    optimizer = mxt.Adam(settings.learning_rate)
+    with mxt.Trainer(make_plan(settings), optimizer, batch_size=settings.rows, carry=carried) as trainer:
+        rounds = []
+        for number in range(settings.rounds):
+            if carried:
+                trainer.reset()  # these are new walks
+            rounds.append(train_round(trainer, make_round(settings, number)))
     return np.array(rounds)
 
 
-def train_round(trainer: mxt.Trainer, batches: list[dict[str, NDArray[np.float32]]], carried: bool) -> float:
+def train_round(trainer: mxt.Trainer, batches: list[dict[str, NDArray[np.float32]]]) -> float:
     """Trains on the windows in their order; returns the mean of their losses."""
     losses = []
-    states: Mapping[str, Any] = {}  # states that are left out start at zeros: these are new walks
     for batch in batches:
-        trainer.update({**batch, **states})
-        if carried:  # handles on the final states: arrays on the device, good as inputs of the next step
-            states = {port: trainer.outputs[final] for port, final in trainer.plan.states.items()}
+        trainer.update(batch)
         losses.append(trainer.current_loss()["Loss"])
     return float(np.mean(losses))
 

@@ -1,8 +1,8 @@
 """A character model with a state, trained on the English of Python's own documentation, and a sample of its writing.
 
 The text is cut into lanes, one a row, and the lanes into windows that come in order. What the LSTM knows at the end of
-a window, it knows at the beginning of the next: the handles of its final states are fed back as its first ones, without
-leaving the device. `make demo` runs this.
+a window, it knows at the beginning of the next: the trainer carries its states on, without their leaving the device.
+`make demo` runs this.
 
     python examples/text.py [learning_curve.png]
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 import mxtrainer as mxt
 
-Batch = dict[str, NDArray[np.int32]]
 PROMPT = "The "
 KEEP = 0.98  # of a running mean, at each update
 
@@ -72,13 +71,10 @@ def make_corpus(text: str, hold_out: float) -> Corpus:
     return Corpus(alphabet, numbers[:cut], numbers[cut:])
 
 
-def make_batches(numbers: NDArray[np.int32], rows: int, window: int) -> list[Batch]:
+def make_batches(numbers: NDArray[np.int32], rows: int, window: int) -> mxt.Stream:
     """Cuts a text into as many lanes as rows, and these into windows: batch k holds window k of every lane."""
-    length = (len(numbers) - 1) // rows // window * window
-    lanes = numbers[: rows * length].reshape(rows, length)
-    following = numbers[1 : rows * length + 1].reshape(rows, length)  # each character's target is the next one
-    starts = range(0, length, window)
-    return [{"Input": lanes[:, k : k + window], "Target": following[:, k : k + window]} for k in starts]
+    lanes = mxt.lanes({"Input": numbers[:-1], "Target": numbers[1:]}, rows)  # a character's target is the next one
+    return mxt.stream(lanes, window=window, rows=rows)
 
 
 # The model
@@ -93,7 +89,7 @@ def make_plan(letters: int, settings: Settings) -> mxt.Plan:
             lstm,
             mxt.Dropout(settings.dropout),
             mxt.Linear(letters),
-            mxt.CrossEntropyLoss("index"),
+            mxt.CrossEntropyLoss("index", average="steps"),
         ],
         inputs={"Input": mxt.Sequence("t", mxt.Index(letters))},
     )
@@ -102,19 +98,16 @@ def make_plan(letters: int, settings: Settings) -> mxt.Plan:
 
 def make_trainer(plan: mxt.Plan, settings: Settings, learning_rate: float, arrays: Any = None) -> mxt.Trainer:
     """Makes a trainer for windows of one length, and binds its executor."""
-    return mxt.Trainer(
-        plan, mxt.Adam(learning_rate), batch_size=settings.rows, lengths={"t": settings.window}, arrays=arrays
-    )
+    lengths = {"t": settings.window}
+    return mxt.Trainer(plan, mxt.Adam(learning_rate), settings.rows, lengths, carry=True, arrays=arrays)
 
 
-def train_round(trainer: mxt.Trainer, batches: Iterable[Batch]) -> Iterator[float]:
+def train_round(trainer: mxt.Trainer, batches: Iterable[mxt.Batch]) -> Iterator[float]:
     """Trains once through the text; yields the bits per character of each batch."""
-    states: Mapping[str, Any] = {}  # states that are left out start at zeros: the beginning of every lane
     coming = iter(batches)
     batch = next(coming, None)
     while batch is not None:
-        trainer.update({**batch, **states})  # queued; the device is at work from here on
-        states = {port: trainer.outputs[final] for port, final in trainer.plan.states.items()}
+        trainer.update(batch)  # queued; the device is at work from here on
         batch = next(coming, None)  # meanwhile the next batch is made ready
         yield to_bits(trainer.current_loss())  # waits for this step
 
@@ -124,51 +117,27 @@ def to_bits(losses: mxt.Losses) -> float:
     return losses["Loss"] / math.log(2)
 
 
-def measure(trainer: mxt.Trainer, batches: list[Batch]) -> float:
+def measure(trainer: mxt.Trainer, batches: Iterable[mxt.Batch]) -> float:
     """Returns the bits per character in test mode, with a state of its own carried through; nothing is trained."""
-    states: Mapping[str, Any] = {}
-    found = []
-    for batch in batches:
-        evaluation = trainer.evaluate({**batch, **states})
-        states = {port: evaluation.outputs[final] for port, final in trainer.plan.states.items()}
-        found.append(to_bits(evaluation.losses))
-    return float(np.mean(found))
+    return to_bits(trainer.evaluate(batches).losses)
 
 
 # Writing
-
-
-def make_writer(net: mxt.NetGraph, lengths: Mapping[str, int]) -> mxt.Executor:
-    """Takes what writes out of a trained net: scores and states, no loss and no target; for one text."""
-    states = {port: port for port in net.outputs if port != "Loss"}
-    part = net.take({"Output": "linear", **states})
-    plan = mxt.compile_plan(part, losses={"Output": 0.0})
-    return mxt.instantiate(plan, batch_size=1, lengths=lengths, training=False, arrays=net)
-
-
-def read_on(writer: mxt.Executor, number: int, states: Mapping[str, Any]) -> tuple[NDArray[Any], Mapping[str, Any]]:
-    """Reads one character; returns the scores of the next one, and the states as they are then."""
-    writer.forward({"Input": [[number]], **states})
-    scores = writer.outputs["Output"].asnumpy()[0, -1]
-    return scores, {port: writer.outputs[final] for port, final in writer.plan.states.items()}
 
 
 def write(
     net: mxt.NetGraph, alphabet: str, prompt: str = PROMPT, count: int = 600, temperature: float = 0.6, seed: int = 0
 ) -> str:
     """Lets a trained net write on after a prompt, one character at a time; the same seed gives the same text."""
-    writer = make_writer(net, {"t": 1})
+    writer = mxt.NetState(net, outputs=["linear"])  # the scores of the next character, after each
     generator = np.random.default_rng(seed)
-    states: Mapping[str, Any] = {}
-    scores = np.zeros(len(alphabet))
-    for number in encode(prompt, alphabet):
-        scores, states = read_on(writer, int(number), states)
+    scores = writer(encode(prompt, alphabet))["linear"][-1]
     written = []
     for _ in range(count):
         weights = np.exp((scores - scores.max()) / temperature, dtype=np.float64)
         number = int(generator.choice(len(alphabet), p=weights / weights.sum()))
         written.append(alphabet[number])
-        scores, states = read_on(writer, number, states)
+        scores = writer([number])["linear"][-1]
     return prompt + "".join(written)
 
 
