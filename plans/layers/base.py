@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, Callable, ClassVar
 
 from ..._mxnet import mx
 from ...arguments import positive_int
-from ...errors import ArgumentError, nearest
+from ...errors import ArgumentError, Error, nearest
 from ...mappings import FrozenMapping
 from ...values import Value
 from ..initializers import Initializer
 from ..types import Array, Index, Item, PortType, Sequence, item_if_known, item_of, length_of, with_item
+
+if TYPE_CHECKING:
+    from ..net import NetGraph
 
 Symbol = Any
 NO_INITIALIZERS: Mapping[str, Initializer] = FrozenMapping()
@@ -203,6 +206,14 @@ class Layer(Value):
         """Return the layer with its fields as these types have determined them, for a net without what did so."""
         return self
 
+    def nets(self) -> tuple[NetGraph, ...]:
+        """Return the nets that the layer runs in a way of its own, as Fold and Map do."""
+        return ()
+
+    def with_nets(self, change: Callable[[NetGraph], NetGraph]) -> Layer:
+        """Return the layer with each of these nets changed."""
+        return self
+
     def needs(self, ports: Ports) -> str:
         """Say how a user can make the types known, for the error when they are not."""
         return "give the type of its input in inputs={...}"
@@ -229,6 +240,20 @@ class Layer(Value):
     def chosen_initializers(self) -> Mapping[str, Initializer]:
         """Return the initializers that the user gave, by array name."""
         return getattr(self, "initializers", NO_INITIALIZERS)
+
+
+def check_padding(path: str, layer: Layer, node: Node) -> None:
+    """Check that a layer says what it does over padding, where there may be some.
+
+    Raises:
+        Error: It does not.
+    """
+    ports = (*node.ports.inputs.values(), *node.ports.outputs.values())
+    if node.true_lengths and not layer.masks_padding and any(isinstance(port, Sequence) for port in ports):
+        raise Error(
+            f'layer "{path}" ({layer!r}) does not say what it does over padding (Layer.masks_padding), so all '
+            f"examples of a batch must have the same length"
+        )
 
 
 class ItemLayer(Layer):
