@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Callable, NamedTuple
 
 from ..._mxnet import mx
@@ -92,13 +93,14 @@ class Scan:
         self.phases = phases(layer, self.inside, graph.needed_by((*shown.values(), *self.fed)))
         self.seen = node.step_mask(self.port)
         self.unrolled = self.steps <= LONGEST_UNROLLED or not self._can_loop(node)
-        self.node = _Kept(node, copy=not self.unrolled)
-        self.merged = all_steps(self.node, self.port)
-        self.once = {Source(None, port): self.node.inputs[port] for port in layer.unchanged()}
+        self.node = node
+        self.loop_node = _LoopNode(node, copies=not self.unrolled)
+        self.merged = all_steps(node, self.port)
+        self.once = {Source(None, port): node.inputs[port] for port in layer.unchanged()}
         self.whole = {
             Source(None, port): node.merge(node.inputs[port], node.ports.input(port)) for port in layer.stepped
         }
-        self.inside.lower(self.phases.once, self.once, Frame(self.node, None))
+        self.inside.lower(self.phases.once, self.once, Frame(node, None))
         self.inside.lower(self.phases.ahead, self.whole, self.merged)
         self.read, self.emitted = self._crossings(graph)
 
@@ -154,9 +156,10 @@ class Scan:
     def _step(self, parts: list[Symbol], states: list[Symbol]) -> tuple[list[Symbol], list[Symbol]]:
         """Run one step; over padding, states stand still."""
         seen = None if self.seen is None else parts[-1]
-        values = {**self.once, **dict(zip(self.read, parts))}
+        values = {source: self.loop_node.keep(source, partial(self.once.get, source)) for source in self.once}
+        values.update(zip(self.read, parts))
         values.update({Source(None, state): symbol for state, symbol in zip(self.layer.states, states)})
-        self.inside.lower(self.phases.looped, values, Frame(self.node, seen))
+        self.inside.lower(self.phases.looped, values, Frame(self.loop_node, seen))
         after = [values[source] for source in self.fed]
         if seen is not None:
             after = [mx.sym.where(seen, new, old) for new, old in zip(after, states)]
@@ -198,35 +201,41 @@ class Scan:
         }
 
 
-class _Kept(Node):
-    """A node that keeps what it has been asked for, and gives copies of it to a loop that needs some."""
+class _LoopNode(Node):
+    """A node that asks for everything once, however many steps there are.
 
-    def __init__(self, outer: Node, copy: bool) -> None:
+    Args:
+        outer: The node.
+        copies: Whether to give copies: one operator that is the loop must not share a variable with what is around it.
+    """
+
+    def __init__(self, outer: Node, copies: bool) -> None:
         self._outer = outer
-        self._copy = mx.sym.identity if copy else lambda symbol: symbol
+        self._own = mx.sym.identity if copies else lambda symbol: symbol
         self._kept: dict[object, Symbol] = {}
         self.ports = outer.ports
-        self.inputs = {port: self._copy(symbol) for port, symbol in outer.inputs.items()}
+        self.inputs = outer.inputs
         self.used = outer.used
         self.training = outer.training
         self.dtype = outer.dtype
         self.lengths = outer.lengths
-        self.true_lengths = {name: self._copy(symbol) for name, symbol in outer.true_lengths.items()}
+        self.true_lengths = {name: self._own(steps) for name, steps in outer.true_lengths.items()}
 
-    def _once(self, key: object, make: Callable[[], Symbol]) -> Symbol:
+    def keep(self, key: object, make: Callable[[], Symbol | None]) -> Symbol:
+        """Return what was made for this key, or make it."""
         if key not in self._kept:
             made = make()
-            self._kept[key] = made if made is None else self._copy(made)
+            self._kept[key] = None if made is None else self._own(made)
         return self._kept[key]
 
     def array(self, name: str) -> Symbol:
-        return self._once(("array", name), lambda: self._outer.array(name))
+        return self.keep(("array", name), lambda: self._outer.array(name))
 
     def packed(self, names: tuple[str, ...]) -> Symbol:
-        return self._once(("packed", names), lambda: self._outer.packed(names))
+        return self.keep(("packed", names), lambda: self._outer.packed(names))
 
     def row_mask(self) -> Symbol:
-        return self._once("rows", self._outer.row_mask)
+        return self.keep("rows", self._outer.row_mask)
 
     def step_mask(self, port: PortType) -> Symbol | None:
-        return self._once(("steps", port), lambda: self._outer.step_mask(port))
+        return self.keep(("steps", port), lambda: self._outer.step_mask(port))
