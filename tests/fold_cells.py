@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 import mxtrainer as mxt
 
 Values = dict[str, NDArray[Any]]
+ROWS, STEPS, WIDTH, SIZE = 3, 6, 2, 4
+VECTORS = mxt.Sequence("t", mxt.Vector(WIDTH))
 PARTS = {"InputWeights": "x.Weights", "StateWeights": "h.Weights", "InputBiases": "x.Biases", "StateBiases": "h.Biases"}
 
 
@@ -64,3 +66,31 @@ def arrays_of_gates(arrays: Values, gates: str) -> Values:
 def arrays_of_layer(arrays: Values, gates: str) -> Values:
     """Return the arrays of a recurrent layer, given those of the fold that it is."""
     return {name: np.concatenate([arrays[f"{gate}{part}"] for gate in gates]) for name, part in PARTS.items()}
+
+
+def drawn(*shape: int) -> NDArray[np.float64]:
+    return np.random.default_rng(sum(shape)).standard_normal(shape)
+
+
+def ragged(lengths: list[int], *item: int) -> list[NDArray[np.float64]]:
+    return [drawn(row + 1, steps, *item)[0] for row, steps in enumerate(lengths)]
+
+
+def plan_of(fold: mxt.Fold, inputs: dict[str, Any], dtype: str = "float64") -> mxt.Plan:
+    """Return a plan in which every output of the fold counts, and every state that has a type in `inputs` is fed."""
+    ports = [port for port in fold.input_ports() if port in inputs]
+    outputs = {f"Last{port}" if port in fold.states else port: port for port in fold.output_ports()}
+    paths = [*((port, f"fold.{port}") for port in ports), *((f"fold.{port}", name) for name, port in outputs.items())]
+    return mxt.compile_plan(
+        mxt.NetGraph({"fold": fold}, paths, inputs=inputs), dict.fromkeys(outputs, 1.0), dtype=dtype
+    )
+
+
+def passed(plan: mxt.Plan, batch: dict[str, Any], arrays: Values, steps: int = STEPS) -> Values:
+    """Return outputs and gradients of one pass, inputs' too."""
+    real = [name for name, spec in plan.inputs.items() if spec.count is None]
+    executor = mxt.instantiate(plan, ROWS, {"t": steps}, arrays=arrays, input_gradients=real)
+    executor.forward(batch)
+    found = {name: handle.asnumpy() for name, handle in executor.outputs.items()}
+    executor.backward()
+    return {**found, **{f"gradient {name}": handle.asnumpy() for name, handle in executor.gradients.items()}}
