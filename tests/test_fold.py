@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ragged_cases import Ragged
 
 import mxtrainer as mxt
+from mxtrainer._mxnet import mx
 from mxtrainer.plans.layers import scan
 
 Values = dict[str, NDArray[Any]]
@@ -120,7 +121,7 @@ def test_states_are_those_of_a_layer() -> None:
 @in_both_ways
 def test_parts_in_a_row_with_carried_states_are_the_whole() -> None:
     net = mxt.NetChain([lstm_fold(SIZE)], inputs={"Input": VECTORS}).with_states()
-    plan = mxt.compile_plan(net, {"Output": 0.0}, dtype="float64")
+    plan = mxt.compile_plan(net, {"Output": 1.0}, dtype="float64")
     trainer = mxt.Trainer(plan, mxt.SGD(0.0), batch_size=ROWS)
     x = drawn(ROWS, STEPS, WIDTH)
     whole = trainer.evaluate({"Input": x}).outputs
@@ -138,7 +139,7 @@ def test_a_loop_can_be_lowered_in_two_parts(monkeypatch: pytest.MonkeyPatch) -> 
         loop = scan.Scan(fold, node)
         first, states = loop.run(loop.start(), 0, 2)
         second, states = loop.run(states, 2, loop.steps)
-        emitted = [scan.mx.sym.concat(*parts, dim=1) for parts in zip(first, second)]
+        emitted = [mx.sym.concat(*parts, dim=1) for parts in zip(first, second)]
         return {**loop.outputs(emitted), **dict(zip(fold.states, states))}
 
     plan = plan_of(lstm_fold(SIZE), {"Input": VECTORS})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
-from fold_cells import ROWS, SIZE, VECTORS, WIDTH, drawn, plan_of, ragged, tanh_cell, tanh_fold
+from fold_cells import ROWS, SIZE, VECTORS, WIDTH, drawn, lstm_fold, plan_of, ragged, tanh_cell, tanh_fold
 
 import mxtrainer as mxt
 
@@ -48,11 +49,59 @@ def test_two_folds_may_share_all_arrays() -> None:
     assert mxt.check_gradients(plan, {"Input": drawn(ROWS, 3, WIDTH)}).exact
 
 
+# Being a value
+
+
+def test_a_fold_is_a_value() -> None:
+    fold, same = tanh_fold(3), mxt.Fold(tanh_cell(3), {"Output": "State"}, [])  # type: ignore[arg-type]  # a list does
+    assert fold == same
+    assert hash(fold) == hash(same)
+    assert fold != tanh_fold(4)
+    assert pickle.loads(pickle.dumps(fold)) == fold  # noqa: S301 - its own
+    assert repr(fold) == "Fold(NetGraph(Input, State -> Output, 4 layers), {'Output': 'State'})"
+    lstm = lstm_fold(3)
+    assert lstm == mxt.Fold(lstm.net, dict(reversed(list(lstm.feedback.items()))))
+
+
+def test_nets_with_folds_go_through_files_and_print() -> None:
+    net = mxt.NetChain([lstm_fold(3), mxt.Map(mxt.NetChain([mxt.Linear(2)]))], inputs={"Input": VECTORS})
+    assert mxt.NetGraph.from_json(net.to_json()) == net
+    plan = mxt.compile_plan(net, {"Output": 1.0})
+    assert mxt.Plan.from_json(plan.to_json()) == plan
+    assert "Fold(" in str(net)
+    assert "fold.ix.Weights" in str(plan)
+    assert '"layer:fold"' in plan.graph()
+
+
+def test_a_file_with_a_fold_that_cannot_be_is_refused() -> None:
+    text = mxt.NetChain([tanh_fold(3)], inputs={"Input": VECTORS}).to_json()
+    with pytest.raises(mxt.FileFormatError, match=r'a "Fold" cannot be read.*no input "Start"'):
+        mxt.NetGraph.from_json(text.replace('"feedback":{"Output":"State"}', '"feedback":{"Output":"Start"}'))
+
+
+def test_values_of_arrays_are_left_behind() -> None:
+    cell = tanh_cell(2).with_arrays({"tx.Weights": np.ones((2, 2))})
+    assert mxt.Fold(cell, {"Output": "State"}) == tanh_fold(2)
+
+
+def test_a_part_of_a_net_keeps_what_followed_from_the_rest() -> None:
+    cell = mxt.NetGraph(
+        {"x": mxt.Linear(), "h": mxt.Linear(), "plus": mxt.Threading("plus")},
+        [("Input", "x"), ("State", "h"), (["x", "h"], "plus", "Output")],
+    )
+    net = mxt.NetChain(
+        {"fold": mxt.Fold(cell, {"Output": "State"}), "loss": mxt.MeanSquaredLoss()},
+        inputs={"Input": VECTORS, "Target": mxt.Sequence("t", mxt.Vector(5))},
+    )
+    plan = mxt.compile_plan(net.take({"Output": "fold"}), {"Output": 1.0})
+    assert plan.parameters["fold.h.Weights"].shape == (5, 5)
+
+
 @in_both_ways
 def test_a_step_that_is_not_finite_names_the_fold() -> None:
     net = mxt.NetChain([tanh_fold(2), mxt.MeanSquaredLoss()], inputs={"Input": VECTORS})
-    with mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=1) as trainer:
-        trainer.update({"Input": np.full((1, 3, 2), np.nan), "Target": np.zeros((1, 3, 2))})
-        with pytest.raises(mxt.StepError) as caught:
-            trainer.current_loss()
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=1)
+    trainer.update({"Input": np.full((1, 3, 2), np.nan), "Target": np.zeros((1, 3, 2))})
+    with pytest.raises(mxt.StepError) as caught:
+        trainer.current_loss()
     assert caught.value.node == "fold"

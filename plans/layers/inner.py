@@ -180,7 +180,7 @@ class NetLayer(Layer):
             try:
                 types = infer(self.net.graph, inputs, needed)
             except NetError as error:
-                raise MismatchError(f"in its net, {error}") from None
+                raise MismatchError(f"in its net, {error}{self._fed_back(inputs)}") from None
             if not self._carry_types(types, inputs, needed):
                 return types
 
@@ -202,6 +202,12 @@ class NetLayer(Layer):
 
     def _inner_outputs(self, ports: Ports) -> Known:
         return {port: item_if_known(ports.outputs[port]) for port in self.emitted}
+
+    def _fed_back(self, inputs: Known) -> str:
+        """Say which outputs become which states, after the text of an error."""
+        known = {output: state for output, state in self.loops().items() if inputs[state] is not None}
+        fed = [f'"{output}" becomes the state "{state}", {inputs[state]!r}' for output, state in known.items()]
+        return f"; {', '.join(fed)}" if fed else ""
 
     def _carry_types(self, types: Types, inputs: Known, needed: Known) -> bool:
         """Give a state and the output that becomes it one type; tell whether that is new."""
