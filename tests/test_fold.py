@@ -164,3 +164,22 @@ def test_a_state_that_no_layer_reads_in_the_loop_is_a_delay() -> None:
     assert not found["Before"][:, 0].any()
     np.testing.assert_allclose(found["LastState"], x[:, -1])
     assert mxt.check_gradients(plan, {"Input": x}).exact
+
+
+def test_both_ways_train_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = mxt.NetChain(
+        [mxt.Embedding(4), lstm_fold(SIZE), mxt.Linear(5), mxt.CrossEntropyLoss("index")],
+        inputs={"Input": mxt.Sequence("t", mxt.Index(5))},
+    )
+    plan = mxt.compile_plan(net.with_states(), dtype="float64")
+    losses = []
+    for largest in (0, 10**9):
+        monkeypatch.setattr(scan, "LARGEST_UNROLLED", largest)
+        generator = np.random.default_rng(0)
+        trainer = mxt.Trainer(plan, mxt.Adam(0.05), batch_size=ROWS, buckets=mxt.buckets.Fixed([4, 8]), seed=1)
+        for _ in range(30):
+            words = [(np.arange(steps + 1) + row) % 5 for row, steps in enumerate(generator.integers(1, 9, ROWS))]
+            trainer.update({"Input": [word[:-1] for word in words], "Target": [word[1:] for word in words]})
+        losses.append(trainer.current_loss()["Loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+    assert losses[0] < 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import extra_layers
 import numpy as np
 import pytest
 from fold_cells import ROWS, SIZE, VECTORS, WIDTH, drawn, lstm_fold, plan_of, ragged, tanh_cell, tanh_fold
@@ -105,3 +106,26 @@ def test_a_step_that_is_not_finite_names_the_fold() -> None:
     with pytest.raises(mxt.StepError) as caught:
         trainer.current_loss()
     assert caught.value.node == "fold"
+
+
+@in_both_ways
+def test_a_step_that_fails_names_the_fold_and_training_goes_on() -> None:
+    cell = mxt.NetGraph(
+        {"plus": mxt.Threading("plus"), "root": extra_layers.Cholesky(), "linear": mxt.Linear((2, 2))},
+        [(["Input", "State"], "plus", "root", "linear", "Output")],
+    )
+    net = mxt.NetChain(
+        [mxt.Fold(cell, {"Output": "State"}), mxt.MeanSquaredLoss()],
+        inputs={"Input": mxt.Sequence("t", mxt.Array((2, 2)))},
+    )
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.0), batch_size=1)
+    x, target = np.broadcast_to(100.0 * np.eye(2), (1, 3, 2, 2)), np.zeros((1, 3, 2, 2))
+    trainer.update({"Input": x, "Target": target})
+    before = trainer.current_loss()
+    trainer.update({"Input": -x, "Target": target})
+    with pytest.raises(mxt.StepError) as caught:
+        trainer.current_loss()
+    assert caught.value.node == "fold"
+    trainer.recover()
+    trainer.update({"Input": x, "Target": target})
+    assert trainer.current_loss() == before

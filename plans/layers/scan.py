@@ -14,13 +14,13 @@ from .base import Node, Symbol, flat_size, side_by_side
 from .inner import Frame, Inside, NetLayer, all_steps
 
 #: Up to so many layers times steps, the loop is unrolled; above, it is one operator, MXNet's foreach. Unrolled, a
-#: training step takes less time, at best half (8 rows of 32 units, 20 steps: 1.0 against 2.0 ms with a tanh cell, 4.3
-#: against 7.8 with an LSTM of 17 layers; 32 rows of 128 units, 300 steps: 63 against 71, and 225 against 277), and
+#: training step takes less time, at best half (8 rows of 32 units, 20 steps: 1.1 against 2.3 ms with a tanh cell, 3.8
+#: against 6.9 with an LSTM of 17 layers; 32 rows of 128 units, 300 steps: 64 against 69, and 227 against 243), and
 #: updates return sooner: foreach issues its operators one by one in the calling thread (LSTM, 200 steps: after 49 of
-#: 193 ms, against 4 of 156). But the bind takes 0.08 to 0.1 ms for each layer and step (LSTM, 300 steps: 0.5 s), and
-#: with foreach 15 ms whatever the length. Their memory is the same.
+#: 193 ms, against 4 of 156). But the bind takes 0.06 to 0.1 ms for each layer and step (LSTM, 300 steps: 0.3 to 0.5 s),
+#: and with foreach 5 to 15 ms whatever the length. Their memory is about the same.
 LARGEST_UNROLLED = 2000
-# Operators that foreach does not run right: inside of it the gradients of RNN, say, are wrong.
+#: Operators that foreach does not run right, and random ones: inside of it the gradients of RNN, say, are wrong.
 UNLOOPED = {"RNN", "Custom", "Dropout"}
 
 
@@ -41,7 +41,7 @@ class Phases(NamedTuple):
 
 
 def phases(layer: NetLayer, inside: Inside, paths: Iterable[str]) -> Phases:
-    """Return when each of these layers runs."""
+    """Return when each of these layers runs, which come in the order of the net."""
     graph = inside.graph
     constant = {Source(None, port) for port in layer.unchanged()}
     stepped = {Source(None, port) for port in layer.stepped}
@@ -95,11 +95,10 @@ class Scan:
         self.steps = node.steps(self.port)
         self.inside = layer.inside(node.ports)
         graph = self.inside.graph
-        shown = {port: graph.outputs[port] for port in layer.emitted if port in node.used}
-        fed = {state: graph.outputs[output] for output, state in layer.loops().items()}
-        self.shown = shown
-        self.fed = [fed[state] for state in layer.states]
-        self.phases = phases(layer, self.inside, graph.needed_by((*shown.values(), *self.fed)))
+        becomes = {state: graph.outputs[output] for output, state in layer.loops().items()}
+        self.fed = [becomes[state] for state in layer.states]
+        self.shown = {port: graph.outputs[port] for port in layer.emitted if port in node.used}
+        self.phases = phases(layer, self.inside, graph.needed_by((*self.shown.values(), *self.fed)))
         self.seen = node.step_mask(self.port)
         self.node = node
         self.merged = all_steps(node, self.port)
