@@ -12,6 +12,8 @@ from fold_cells import ROWS, SIZE, VECTORS, WIDTH, drawn, lstm_fold, plan_of, ra
 
 import mxtrainer as mxt
 
+VECTORS_OF_SIZE = mxt.Sequence("t", mxt.Vector(SIZE))
+PATHS: list[Any] = [("Input", "tx"), ("State", "th"), (["tx", "th"], "plus", "tanh", "Output")]
 in_both_ways = pytest.mark.usefixtures("both_ways")
 
 
@@ -24,20 +26,29 @@ def test_arrays_are_named_by_their_path_in_the_net_and_start_as_its_initializers
     assert executor.arrays["fold.tx.Biases"][:].tolist() == [0.5, 0.5]
 
 
-PATHS: list[Any] = [("Input", "tx"), ("State", "th"), (["tx", "th"], "plus", "tanh", "Output")]
-
-
 @in_both_ways
 def test_arrays_may_be_shared_within_the_net_and_with_others() -> None:
     inner = mxt.NetGraph(tanh_cell(SIZE).layers, PATHS, share={"th": "tx"})
     net = mxt.NetGraph(
         {"linear": mxt.Linear(SIZE), "fold": mxt.Fold(inner, {"Output": "State"})},
         [("Input", "linear", "fold", "Output")],
-        inputs={"Input": mxt.Sequence("t", mxt.Vector(SIZE))},
+        inputs={"Input": VECTORS_OF_SIZE},
         share={"fold.tx.Weights": "linear.Weights"},
     )
     plan = mxt.compile_plan(net, {"Output": 1.0}, dtype="float64")
     assert list(plan.parameters) == ["linear.Weights", "linear.Biases", "fold.tx.Biases"]
+    assert mxt.check_gradients(plan, {"Input": ragged([3, 1, 2], SIZE)}).exact
+
+
+def test_a_cell_may_have_nets_in_it() -> None:
+    pair = mxt.NetChain({"one": mxt.Linear(SIZE), "two": mxt.Linear(SIZE)}, share={"two.Biases": "one.Biases"})
+    cell = mxt.NetGraph(
+        {"pair": pair, "plus": mxt.Threading("plus"), "same": pair},
+        [("Input", "pair"), (["pair", "State"], "plus", "same", "Output")],
+        share={"same": "pair"},
+    )
+    plan = plan_of(mxt.Fold(cell, {"Output": "State"}), {"Input": VECTORS_OF_SIZE})
+    assert list(plan.parameters) == ["fold.pair.one.Weights", "fold.pair.one.Biases", "fold.pair.two.Weights"]
     assert mxt.check_gradients(plan, {"Input": ragged([3, 1, 2], SIZE)}).exact
 
 

@@ -1,6 +1,6 @@
 """Layers that run a net of their own on the items of sequences: what Fold and Map have in common.
 
-These files lie above `net.py`, unlike the other layers, so `layers/__init__.py` does not import them.
+Unlike those of other layers, these files lie above `net.py`, so `layers/__init__.py` does not import them.
 """
 
 from __future__ import annotations
