@@ -11,7 +11,6 @@ from typing import Callable, ClassVar, NamedTuple
 
 from ..._mxnet import mx
 from ...errors import ArgumentError, NetError
-from ...mappings import FrozenMapping
 from ..derived import settled_net
 from ..graph import Graph, Source, Types, infer, undetermined
 from ..net import NetGraph
@@ -259,12 +258,19 @@ class NetLayer(Layer):
     def inside(self, ports: Ports) -> Inside:
         """Return the net, ready to be lowered."""
         types = self.inner_types(ports)
-        return Inside(self.net.graph, types, allocate(self.net.graph, types).used)
+        graph = self.net.graph
+        return Inside(graph, types, allocate(graph, types).used, _read(graph))
 
 
 def _settle(settle: Callable[[str, PortType], None], port: str, found: PortType | None) -> None:
     if found is not None:
         settle(port, found)
+
+
+def _read(graph: Graph) -> dict[str, frozenset[str]]:
+    feeds = [source for node in graph.nodes.values() for source in node.feeds.values()]
+    sources = (*feeds, *graph.outputs.values())
+    return {path: frozenset(source.port for source in sources if source.node == path) for path in graph.nodes}
 
 
 class Frame(NamedTuple):
@@ -294,11 +300,13 @@ class Inside(NamedTuple):
         graph: The net.
         types: The types in it.
         arrays: Whose array each array of each node is.
+        read: The outputs of each node that something reads.
     """
 
     graph: Graph
     types: Types
-    arrays: Mapping[str, FrozenMapping[str]]
+    arrays: Mapping[str, Mapping[str, str]]
+    read: Mapping[str, frozenset[str]]
 
     def lower(self, paths: Iterable[str], values: dict[Source, Symbol], frame: Frame) -> None:
         """Lower some layers, given the values that they read, to which theirs are added."""
@@ -307,12 +315,6 @@ class Inside(NamedTuple):
             layer = self.graph.nodes[path].layer
             check_padding(path, layer, node)
             values.update({Source(path, port): symbol for port, symbol in layer.lower(node).items()})
-
-    def reads(self, path: str) -> frozenset[str]:
-        """Return the outputs of a node that something reads."""
-        feeds = [source for node in self.graph.nodes.values() for source in node.feeds.values()]
-        sources = (*feeds, *self.graph.outputs.values())
-        return frozenset(source.port for source in sources if source.node == path)
 
 
 class _InnerNode(Node):
@@ -323,7 +325,7 @@ class _InnerNode(Node):
         self._arrays = inside.arrays[path]
         self.ports = inside.types.nodes[path]
         self.inputs = {port: values[source] for port, source in inside.graph.nodes[path].feeds.items()}
-        self.used = inside.reads(path)
+        self.used = inside.read[path]
         self.training = frame.outer.training
         self.dtype = frame.outer.dtype
         self.lengths = frame.outer.lengths

@@ -17,9 +17,10 @@ from .inner import Frame, Inside, NetLayer, all_steps
 #: training step takes less time, at best half (8 rows of 32 units, 20 steps: 1.1 against 2.3 ms with a tanh cell, 3.8
 #: against 6.9 with an LSTM of 17 layers; 32 rows of 128 units, 300 steps: 64 against 69, and 227 against 243), and
 #: updates return sooner: foreach issues its operators one by one in the calling thread (LSTM, 200 steps: after 49 of
-#: 193 ms, against 4 of 156). But the bind takes 0.06 to 0.1 ms for each layer and step (LSTM, 300 steps: 0.3 to 0.5 s),
-#: and with foreach 5 to 15 ms whatever the length. Their memory is about the same.
-LARGEST_UNROLLED = 2000
+#: 193 ms, against 4 of 156). But the bind takes 0.05 to 0.07 ms for each layer and step (LSTM, 300 steps: 0.25 s, 1000
+#: steps: 1.1 s), and with foreach 5 to 15 ms whatever the length. Their memory is about the same.
+#: benchmarks/folds.py measures it.
+LARGEST_UNROLLED = 4000
 #: Operators that foreach does not run right, and random ones: inside of it the gradients of RNN, say, are wrong.
 UNLOOPED = {"RNN", "Custom", "Dropout"}
 
