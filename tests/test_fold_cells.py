@@ -139,6 +139,30 @@ def test_scalars_and_arrays_may_be_states() -> None:
 
 
 @in_both_ways
+def test_a_gradient_may_pass_unchanged_to_an_input_a_state_and_a_constant() -> None:
+    names = ("tanh", "log", "sigmoid")
+    layers = {
+        **{name: mxt.Elementwise(name) for name in names},
+        "sum": mxt.Threading("plus"),
+        "all": mxt.Threading("plus"),
+    }
+    cells = (
+        [
+            (["Input", "State"], "sum", "Output"),
+            ("State", "sigmoid", "log", "tanh", "Next"),
+            (["sum", "Context"], "all", "All"),
+        ],
+        [(["Input", "State"], "sum"), (["Context", "sum"], "all", "sigmoid", "log", "tanh", "Next"), ("all", "All")],
+    )
+    for paths in cells:  # sums alone, to which the loop that is one operator once gave other gradients
+        fold = mxt.Fold(mxt.NetGraph(layers, paths), {"Next": "State"}, ("Context",))
+        plan = plan_of(fold, {"Input": VECTORS, "Context": mxt.Vector(WIDTH), "State": mxt.Vector(WIDTH)})
+        batch = {"Context": drawn(ROWS, WIDTH), "State": drawn(WIDTH, ROWS).T}
+        for lengths in ([3, 1, 2], [3, 3, 3]):
+            assert mxt.check_gradients(plan, {"Input": ragged(lengths, WIDTH), **batch}).exact
+
+
+@in_both_ways
 def test_padding_reaches_no_singularity_in_a_cell() -> None:
     cell = mxt.NetGraph(
         {

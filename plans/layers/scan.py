@@ -118,7 +118,7 @@ class Scan:
     def _can_loop(self) -> bool:
         """Tell whether one operator can be the loop, by a step that is thrown away; it also meets all arrays.
 
-        The operator wants every state to be read, and runs none right that has a state of its own or draws numbers.
+        The operator wants something to run over and every state to be read, and runs none right that has a state of its own or draws numbers.
         """
         names = [f"part:{number}" for number in range(len(self.read) + (self.seen is not None))]
         states = [f"state:{state}" for state in self.layer.states]
@@ -127,7 +127,8 @@ class Scan:
         operators = {node["op"] for node in json.loads(step.tojson())["nodes"]}
         random = any(self.inside.graph.nodes[path].layer.random for path in self.phases.looped)
         return (
-            not UNLOOPED & operators
+            len(names) > 0
+            and not UNLOOPED & operators
             and set(step.list_arguments()).issuperset([*names, *states])
             and not (random and self.node.training)
         )
@@ -205,9 +206,17 @@ class Scan:
         return found
 
     def _looped(self, parts: list[Symbol], states: list[Symbol], count: int) -> tuple[list[Symbol], list[Symbol]]:
-        """Run one operator."""
+        """Run one operator.
+
+        Inside of it every input is copied first. Where a gradient passes to two inputs unchanged, as by a sum, foreach
+        otherwise gives one of them wrong, or MXNet refuses the graph.
+        """
         turned = [mx.sym.swapaxes(part, dim1=0, dim2=1) for part in parts]
-        emitted, states = mx.sym.contrib.foreach(self._step, turned, [mx.sym.identity(state) for state in states])
+
+        def step(parts: list[Symbol], states: list[Symbol]) -> tuple[list[Symbol], list[Symbol]]:
+            return self._step(*([mx.sym.identity(symbol) for symbol in symbols] for symbols in (parts, states)))
+
+        emitted, states = mx.sym.contrib.foreach(step, turned, [mx.sym.identity(state) for state in states])
         return [mx.sym.swapaxes(symbol, dim1=0, dim2=1) for symbol in emitted], states
 
     def outputs(self, emitted: list[Symbol]) -> dict[str, Symbol]:
@@ -225,7 +234,8 @@ class _LoopNode(Node):
 
     Args:
         outer: The node.
-        copies: Whether to give copies: one operator that is the loop must not share a variable with what is around it.
+        copies: Whether to give copies, each of a copy that is kept, as one operator that is the loop needs them: it must
+            not share a variable with what is around it, nor let a gradient pass unchanged to an input of its own.
     """
 
     def __init__(self, outer: Node, copies: bool) -> None:
@@ -245,7 +255,8 @@ class _LoopNode(Node):
         if key not in self._kept:
             made = make()
             self._kept[key] = None if made is None else self._own(made)
-        return self._kept[key]
+        kept = self._kept[key]
+        return None if kept is None else self._own(kept)
 
     def array(self, name: str) -> Symbol:
         return self.keep(("array", name), lambda: self._outer.array(name))
