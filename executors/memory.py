@@ -11,9 +11,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ..errors import Error
-from ..plans.layers import Bidirectional
+from ..plans.layers import Bidirectional, Layer, Ports
+from ..plans.layers.inner import NetLayer
 from ..plans.layers.recurrent import Recurrent
+from ..plans.layers.scan import phases
 from ..plans.plan import Plan
+from ..plans.types import PortType, length_of
 from ..tables import table
 
 
@@ -75,14 +78,32 @@ def recurrent_bytes(plan: Plan, batch_size: int, lengths: Mapping[str, int]) -> 
     They are in no plan of MXNet. Measured over 12 shapes: so many elements for each element of the output, whatever
     the input's width up to the layer's own.
     """
-    total = 0.0
-    for path, node in plan.graph_of_nodes.nodes.items():
-        both = isinstance(node.layer, Bidirectional)
-        layer = node.layer.layer if isinstance(node.layer, Bidirectional) else node.layer
-        if isinstance(layer, Recurrent):
-            steps = lengths[plan.types.nodes[path].output().length]  # type: ignore[union-attr]  # it is a sequence
-            total += layer.reserve * steps * batch_size * layer.size * (2 if both else 1)
-    return int(total * np.dtype(plan.dtype).itemsize)
+    nodes = plan.graph_of_nodes.nodes.items()
+    total = sum(_recurrent_elements(node.layer, plan.types.nodes[path], lengths) for path, node in nodes)
+    return int(total * batch_size * np.dtype(plan.dtype).itemsize)
+
+
+def _recurrent_elements(layer: Layer, ports: Ports, lengths: Mapping[str, int]) -> float:
+    """Return how many elements these are for one example of a layer."""
+    if isinstance(layer, Bidirectional):
+        return 2 * _recurrent_elements(layer.layer, ports, lengths)
+    if isinstance(layer, Recurrent):
+        return layer.reserve * layer.size * _steps(ports.output(), lengths)
+    if not isinstance(layer, NetLayer):
+        return 0.0
+    inside = layer.inside(ports)
+    once = phases(layer, inside, inside.graph.order).once
+    steps = _steps(ports.input(layer.stepped[0]), lengths)
+    return sum(
+        (1 if path in once else steps) * _recurrent_elements(node.layer, inside.types.nodes[path], lengths)
+        for path, node in inside.graph.nodes.items()
+    )
+
+
+def _steps(port: PortType, lengths: Mapping[str, int]) -> int:
+    name = length_of(port)
+    assert name is not None  # asked of sequences only
+    return lengths[name]
 
 
 def return_freed() -> None:

@@ -59,6 +59,8 @@ from .plans.layers import SequenceLast as SequenceLast
 from .plans.layers import SequenceReverse as SequenceReverse
 from .plans.layers import Softmax as Softmax
 from .plans.layers import Threading as Threading
+from .plans.layers.fold import Fold as Fold
+from .plans.layers.map import Map as Map
 from .plans.net import NetChain as NetChain
 from .plans.net import NetGraph as NetGraph
 from .plans.plan import Plan as Plan
@@ -100,11 +102,13 @@ __all__ = [
     "Executor",
     "FileFormatError",
     "Flatten",
+    "Fold",
     "GradientScale",
     "Index",
     "LayerNorm",
     "Linear",
     "Losses",
+    "Map",
     "MeanAbsoluteLoss",
     "MeanSquaredLoss",
     "NetChain",

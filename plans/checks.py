@@ -34,7 +34,7 @@ def check_layers(layers: object) -> None:
 
 def depth(layer: Layer) -> int:
     """Return how many nets are inside one another, 0 for a layer that is no net."""
-    return layer.depth if is_net(layer) else 0
+    return layer.depth if is_net(layer) else max((net.depth for net in layer.nets()), default=0)
 
 
 def check_inputs(names: Iterable[str], inputs: object) -> None:

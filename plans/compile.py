@@ -9,10 +9,11 @@ from ..arrays import ArraySpec, check_dtype
 from ..errors import NetError, nearest
 from ..mappings import FrozenMapping
 from .graph import Graph, Source, Types, undetermined
-from .layers.base import Declared, Layer
+from .layers.base import Layer
 from .layers.losses import Loss
 from .net import NetGraph
 from .plan import LossSpec, Plan, PlanNode, PortSpec
+from .storage import Storage, allocate
 from .types import Array, PortType, item_of, length_of
 
 
@@ -60,7 +61,11 @@ def compile_plan(
     if missing is not None:
         raise NetError(missing)
     specs = _losses(bare, {} if losses is None else losses, {} if example_weights is None else example_weights)
-    arrays, nodes = _arrays(graph, types, dtype)
+    storage = allocate(graph, types)
+    arrays = {
+        path: ArraySpec(path, array.shape, dtype, array.initializer, array.auxiliary)
+        for path, array in storage.arrays.items()
+    }
     states = _states(graph)
     return Plan(
         net=bare,
@@ -78,7 +83,7 @@ def compile_plan(
         states=states,
         random_nodes=tuple(path for path, node in graph.nodes.items() if node.layer.random),
         lengths=_lengths(types),
-        nodes=nodes,
+        nodes=_nodes(graph, storage),
         graph_of_nodes=graph,
         types=types,
     )
@@ -194,77 +199,9 @@ def _weight(name: str, layer: Layer, source: Source, weights: Mapping[str, float
     )
 
 
-def _arrays(graph: Graph, types: Types, dtype: str) -> tuple[dict[str, ArraySpec], FrozenMapping[PlanNode]]:
-    """Return all arrays that have storage, by path, and whose arrays each node uses."""
-    declared = {path: node.layer.declare(types.nodes[path]) for path, node in graph.nodes.items()}
-    specs: dict[str, ArraySpec] = {}
-    for path, arrays in declared.items():
-        _check_initializers(path, graph.nodes[path].layer, arrays)
-        for name, array in arrays.items():
-            full = f"{path}.{name}"
-            if graph.owner_of(full) == full:
-                initializer = graph.nodes[path].layer.chosen_initializers().get(name, array.initializer)
-                specs[full] = ArraySpec(full, array.shape, dtype, initializer, array.auxiliary)
-    used = {
-        path: {name: _owner(graph, specs, path, name, arrays[name]) for name in arrays}
-        for path, arrays in declared.items()
-    }
-    _check_share(graph, declared)
-    packs = _packs(graph, used)
-    return specs, FrozenMapping({path: PlanNode(path, FrozenMapping(used[path]), packs[path]) for path in graph.nodes})
-
-
-def _check_initializers(path: str, layer: Layer, arrays: Mapping[str, Declared]) -> None:
-    for name in layer.chosen_initializers():
-        if name not in arrays:
-            raise NetError(
-                f'layer "{path}" ({layer!r}): initializers name no array of it: "{name}"{nearest(name, arrays) or "."} '
-                f"Its arrays: {', '.join(arrays) or 'none'}"
-            )
-
-
-def _owner(graph: Graph, specs: Mapping[str, ArraySpec], path: str, name: str, array: Declared) -> str:
-    full = f"{path}.{name}"
-    owner = graph.owner_of(full)
-    if owner not in specs:
-        raise NetError(f'share: "{full}" is to use "{owner}", but there is no such array{nearest(owner, specs)}')
-    spec = specs[owner]
-    if spec.auxiliary != array.auxiliary:
-        raise NetError(
-            f'share: "{full}" is to use "{owner}", but one is trained and the other moved by the forward pass'
-        )
-    if spec.shape != array.shape:
-        raise NetError(f'share: "{full}" {array.shape} is to use "{owner}" {spec.shape}: the shapes must be the same')
-    return owner
-
-
-def _check_share(graph: Graph, declared: Mapping[str, Mapping[str, Declared]]) -> None:
-    full = [f"{path}.{name}" for path, arrays in declared.items() for name in arrays]
-    for user in graph.share:
-        if not any(path == user or path.startswith(f"{user}.") for path in full):
-            raise NetError(f'share: there is no layer or array "{user}" with arrays{nearest(user, full)}')
-
-
-def _packs(graph: Graph, used: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """Return the groups of each node that can be one view: no array of a group is also used in another grouping."""
-    groups = {
-        path: tuple(tuple(used[path][name] for name in names) for names in node.layer.packs())
-        for path, node in graph.nodes.items()
-    }
-    grouping: dict[str, set[tuple[str, ...]]] = {}
-    for path, arrays in used.items():
-        for array in arrays.values():
-            group = next((group for group in groups[path] if array in group), (array,))
-            grouping.setdefault(array, set()).add(group)
-    return {
-        path: tuple(group for group in found if all(len(grouping[array]) == 1 for array in group) and _one_owner(group))
-        for path, found in groups.items()
-    }
-
-
-def _one_owner(group: tuple[str, ...]) -> bool:
-    """Tell whether the arrays are different ones that one layer declared, hence lie side by side."""
-    return len({array.rpartition(".")[0] for array in group}) == 1 and len(set(group)) == len(group)
+def _nodes(graph: Graph, storage: Storage) -> FrozenMapping[PlanNode]:
+    packs = storage.packs(graph)
+    return FrozenMapping({path: PlanNode(path, storage.used[path], packs[path]) for path in graph.nodes})
 
 
 def _chosen(arrays: Mapping[str, ArraySpec], auxiliary: bool) -> FrozenMapping[ArraySpec]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NetError, nearest
-from .graph import Source, is_net, reached
+from .graph import Source, Types, is_net, reached
 from .layers.base import Layer
 from .layers.elementwise import Dropout
 from .paths import Edges, source_of, split_name
@@ -177,6 +177,18 @@ def _settled(layer: Layer, path: str, part: NetGraph, net: NetGraph) -> Layer:
     return layer if known else layer.settled(net.types.nodes[path])
 
 
+def settled_net(net: NetGraph, types: Types, prefix: str = "") -> NetGraph:
+    """Return the net with its layers, and the types of its inputs, as these types have determined them."""
+    layers = {
+        name: settled_net(layer, types, f"{prefix}{name}.")
+        if is_net(layer)
+        else layer.settled(types.nodes[prefix + name])
+        for name, layer in net.layers.items()
+    }
+    inputs = net.inputs if prefix else types.inputs
+    return net.from_edges(layers, net.edges(), _known(inputs), net.share)
+
+
 def without_dropout(net: NetGraph) -> NetGraph:
     """Return the net with dropout that drops nothing."""
     layers: dict[str, Layer] = {}
@@ -184,7 +196,7 @@ def without_dropout(net: NetGraph) -> NetGraph:
         if isinstance(layer, Dropout):
             layers[name] = Dropout(0.0)
         else:
-            layers[name] = without_dropout(layer) if is_net(layer) else layer
+            layers[name] = without_dropout(layer) if is_net(layer) else layer.with_nets(without_dropout)
     if layers == dict(net.layers):
         return net
     return net.from_edges(layers, net.edges(), _known(net.inputs), net.share)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .net import NetGraph
 
 
+NOTHING: Mapping[str, PortType | None] = FrozenMapping()
+
+
 class Source(NamedTuple):
     """Where an edge begins: an output of a node, or a port of the net where `node` is None."""
 
@@ -276,8 +279,15 @@ class Types(NamedTuple):
             self.nodes[source.node].outputs[source.port] = found
 
 
-def infer(graph: Graph, declared: Mapping[str, PortType | None]) -> Types:
+def infer(
+    graph: Graph, declared: Mapping[str, PortType | None], needed: Mapping[str, PortType | None] = NOTHING
+) -> Types:
     """Return all types that follow from those of the net's inputs, forwards and backwards.
+
+    Args:
+        graph: The net.
+        declared: The types of its inputs, None where unknown.
+        needed: The types that its outputs must have, as far as that is known.
 
     Raises:
         NetError: Two types meet that differ, or a layer cannot take what it gets.
@@ -289,6 +299,9 @@ def infer(graph: Graph, declared: Mapping[str, PortType | None]) -> Types:
             for path, node in graph.nodes.items()
         },
     )
+    for port, found in needed.items():
+        if found is not None:
+            types.settle(graph.outputs[port], found)
     known = -1
     while known != (known := _count(types)):
         for path in (*graph.order, *reversed(graph.order)):

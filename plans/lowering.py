@@ -12,9 +12,9 @@ from ..arguments import positive_int
 from ..errors import ArgumentError, Error, nearest
 from ..mappings import FrozenMapping
 from .graph import Source
-from .layers.base import Node, Symbol, as_vector, per_row
+from .layers.base import Node, Symbol, as_vector, check_padding, per_row
 from .plan import Plan
-from .types import Sequence
+from .types import item_of
 
 ROW_MASK = "rows"
 SKIPPED = ".skipped"  # the argument that says how many first steps of each example have no loss
@@ -171,9 +171,9 @@ class _Lowering:
         self.used = {head.source for head in heads}.union(*(graph.nodes[path].feeds.values() for path in paths))
         for path in paths:
             node = _LoweringNode(self, path)
-            self._check_padding(path, node)
+            check_padding(path, graph.nodes[path].layer, node)
             with mx.name.Prefix(f"{path}."):  # MXNet's own messages then name the user's layer
-                outputs = self.plan.graph_of_nodes.nodes[path].layer.lower(node)
+                outputs = graph.nodes[path].layer.lower(node)
             self.values.update({Source(path, port): symbol for port, symbol in outputs.items()})
         shown = [self._head(head) for head in heads]
         moved = [mx.sym.BlockGrad(symbol, name=f"moved:{path}") for path, symbol in self.moved.items()]
@@ -205,15 +205,6 @@ class _Lowering:
             )
         return mx.sym.BlockGrad(self.handed[source], name=f"handed:{port}")
 
-    def _check_padding(self, path: str, node: Node) -> None:
-        layer = self.plan.graph_of_nodes.nodes[path].layer
-        ports = (*node.ports.inputs.values(), *node.ports.outputs.values())
-        if self.true_lengths and not layer.masks_padding and any(isinstance(port, Sequence) for port in ports):
-            raise Error(
-                f'layer "{path}" ({layer!r}) does not say what it does over padding (Layer.masks_padding), so all '
-                f"examples of a batch must have the same length"
-            )
-
     def _head(self, head: Head) -> Symbol:
         symbol = self.value(head.source)
         if head.example_weights is not None:
@@ -241,7 +232,7 @@ class _Lowering:
     def _begun(self, port: str, symbol: Symbol, initial: str) -> Symbol:
         """Return a state, in rows that begin the one that was learned."""
         if port not in self.begun:
-            learned = per_row(self.array(initial), symbol)
+            learned = per_row(self.array(initial), item_of(self.plan.inputs[port].type), symbol)
             self.begun[port] = mx.sym.where(self.variable(f"begins:{port}"), learned, symbol)
         return self.begun[port]
 

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mxtrainer as mxt
+from mxtrainer.plans.layers import scan
 
 Batch = dict[str, Any]
 
@@ -27,6 +28,12 @@ def gate() -> Iterator[threading.Event]:
     extra_layers.OPEN.clear()
     yield extra_layers.OPEN
     extra_layers.OPEN.set()
+
+
+@pytest.fixture(params=["unrolled", "looped"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test with folds unrolled, and again with folds that are one operator."""
+    monkeypatch.setattr(scan, "LARGEST_UNROLLED", 0 if request.param == "looped" else 10**9)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+from fold_cells import lstm_fold, tanh_fold
 from numpy.typing import NDArray
 from reference import ORACLES, Result
 
@@ -175,8 +176,11 @@ def both(layer: Layer, *item: str | int, draw: Draw = normal) -> list[Case]:
 
 def over_steps(layer: Layer, *item: str | int, **states: int) -> Case:
     """Return a row over a sequence, with these states connected."""
-    ports = {"Input": Port(item, sequence=True)}
-    return made(layer, {**ports, **{port: Port((size,)) for port, size in states.items()}})
+    return made(layer, over(*item, **states))
+
+
+def over(*item: str | int, **states: int) -> dict[str, Port]:
+    return {"Input": Port(item, sequence=True), **{port: Port((size,)) for port, size in states.items()}}
 
 
 def joined(layer: Layer, *ports: Port) -> Case:
@@ -202,6 +206,8 @@ PAIRS: dict[str, tuple[Draw, Draw]] = {
     "power": (positive, normal),
 }
 RECURRENT = (mxt.BasicRecurrent(3), mxt.BasicRecurrent(3, "relu"), mxt.LSTM(3), mxt.GRU(3))
+TANH = {"kind": "BasicRecurrent", "gates": "t", "size": 3}
+LSTM = {"kind": "LSTM", "gates": "ifgo", "size": 3}
 NORM = mxt.BatchNorm(momentum=0.8, epsilon=0.1)
 
 LAYERS: list[Case] = [
@@ -260,6 +266,9 @@ LAYERS: list[Case] = [
     *(over_steps(replace(layer, initial=initial), "a") for layer in RECURRENT for initial in (0.3, "learned")),
     over_steps(mxt.LSTM(3, initial=-0.2), 2, State=3),
     over_steps(mxt.Bidirectional(mxt.LSTM(2, initial="learned")), "a"),
+    *(Case(tanh_fold(3), ports, "Fold", TANH) for ports in (over("a"), over(6, State=3))),
+    *(Case(lstm_fold(3), ports, "Fold", LSTM) for ports in (over("a"), over("a", State=3, CellState=3))),
+    Case(mxt.Map(mxt.NetChain([mxt.Linear(4), mxt.Aggregate("sum")])), over("a", "b"), "Map", {"output": (4,)}),
     attention(mxt.Attention(), Port(("a",))),
     attention(mxt.Attention(), Port(("a",), sequence=True)),
     attention(mxt.Attention(scaled=False), Port(("a",), sequence=True)),

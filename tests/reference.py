@@ -35,7 +35,7 @@ from reference_losses import (
 )
 from reference_optimizers import adam, sgd
 from reference_pointwise import aggregate, elementwise, threading
-from reference_recurrent import basic_recurrent, bidirectional, gru, lstm
+from reference_recurrent import basic_recurrent, bidirectional, fold, gru, lstm
 from reference_spatial import convolution, pooling
 
 __all__ = ["ORACLES", "Arrays", "Gradients", "Result", "adam", "sgd"]
@@ -288,6 +288,21 @@ def attention(
     return Result({"Output": output}, backward)
 
 
+def map_of_sums(inputs: Arrays, arrays: Arrays, *, sequence: bool = True, output: tuple[int, ...]) -> Result:
+    """Take the sum of what a linear layer gives at each step."""
+    products = linear(
+        inputs, {name[len("linear.") :]: x for name, x in arrays.items()}, sequence=sequence, output=output
+    )
+    y = products.outputs["Output"]
+
+    def backward(heads: Arrays) -> Gradients:
+        total = y.sum(axis=-1)
+        slopes = products.backward({"Output": np.broadcast_to(head(heads, "Output", total)[..., None], y.shape)})
+        return Gradients(slopes.inputs, {f"linear.{name}": x for name, x in slopes.arrays.items()})
+
+    return Result({"Output": y.sum(axis=-1)}, backward)
+
+
 def gradient_scale(inputs: Arrays, arrays: Arrays, *, sequence: bool = False, scale: float) -> Result:
     """Pass the input on and multiply its gradient."""
     x = inputs["Input"]
@@ -319,6 +334,8 @@ _LAYERS: dict[str, Oracle] = {
     "LSTM": lstm,
     "GRU": gru,
     "Bidirectional": bidirectional,
+    "Fold": fold,
+    "Map": map_of_sums,
     "Attention": attention,
     "GradientScale": gradient_scale,
     "MeanSquaredLoss": mean_squared_loss,

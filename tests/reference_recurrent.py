@@ -1,4 +1,4 @@
-"""Oracles of BasicRecurrent, LSTM, GRU and Bidirectional, by back-propagation through time."""
+"""Oracles of recurrent layers, Bidirectional, and the folds that are such layers, by back-propagation through time."""
 
 # ruff: noqa: ARG001 - every oracle takes the same arguments, so that one table can call them all
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from fold_cells import arrays_of_gates, arrays_of_layer
 from reference_core import Arrays, Gradients, Oracle, Real, Result, head, sigmoid
 from reference_pointwise import CURVES
 
@@ -202,3 +203,14 @@ def bidirectional(inputs: Arrays, arrays: Arrays, *, sequence: bool = True, kind
         return Gradients({"Input": first.inputs["Input"] + second.inputs["Input"][:, ::-1]}, d_arrays)
 
     return Result({"Output": y}, backward)
+
+
+def fold(inputs: Arrays, arrays: Arrays, *, sequence: bool = True, kind: str, gates: str, size: int) -> Result:
+    """Run a recurrent layer whose gates have arrays of their own."""
+    result = RECURRENT[kind](inputs, arrays_of_layer(arrays, gates), size=size)
+
+    def backward(heads: Arrays) -> Gradients:
+        slopes = result.backward(heads)
+        return Gradients(slopes.inputs, arrays_of_gates(slopes.arrays, gates))
+
+    return Result(result.outputs, backward)

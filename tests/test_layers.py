@@ -98,10 +98,12 @@ def test_evaluation_is_the_oracles(case: Case, dtype: str) -> None:
 
 
 def test_the_table_has_every_layer_of_the_public_api() -> None:
-    public = {x for x in vars(layers).values() if isinstance(x, type) and issubclass(x, Layer)} - {
+    names = (*vars(layers).values(), *vars(mxt).values())
+    public = {x for x in names if isinstance(x, type) and issubclass(x, Layer)} - {
         Layer,
         layers.ItemLayer,
         Loss,
+        mxt.NetGraph,
     }
     assert {type(case.layer) for case in CASES} == public
     assert {case.oracle for case in CASES} == set(ORACLES)

@@ -20,7 +20,7 @@ from mxtrainer.values import register
 FEW = settings(max_examples=3, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 SINGLE = 1e-5  # of scale
 # One matrix product over the steps of all examples: a row's last bit depends on how many there are.
-MULTIPLIES_ALL_STEPS = ("Linear", "Convolution")
+MULTIPLIES_ALL_STEPS = ("Linear", "Convolution", "Fold", "Map")
 every_case = pytest.mark.parametrize("case", OVER_SEQUENCES, ids=str)
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from fold_cells import arrays_of_gates
 from numpy.typing import NDArray
 from reference import ORACLES, Arrays, Gradients, Result
 from reference_pointwise import CURVES
@@ -138,6 +139,8 @@ LAYERS = [
             (1, {"kind": "BasicRecurrent", "size": 3, "activation": "relu"}),
         )
     ),
+    one("Fold", draw(2, 4, 2), arrays_of_gates(recurrent(4, 3, 2), "ifgo"), kind="LSTM", gates="ifgo", size=3),
+    one("Map", draw(2, 3, 2, 2), {f"linear.{name}": x for name, x in affine(3, 4).items()}, output=(3,)),
     attends(draw(2, 3, 3)),
     attends(draw(2, 3), scaled=False),
     attends(draw(2, 4, 3), causal=True),

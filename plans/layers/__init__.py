@@ -1,4 +1,4 @@
-"""The layers, one file a family."""
+"""The layers, one file a family; Fold and Map are made of nets, so their files lie above `net.py` and are not here."""
 
 from .base import Declared as Declared
 from .base import ItemLayer as ItemLayer

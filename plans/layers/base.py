@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, Callable, ClassVar
 
 from ..._mxnet import mx
-from ...arguments import positive_int
-from ...errors import ArgumentError, nearest
+from ...arguments import positive_int, real_number
+from ...errors import ArgumentError, Error, nearest
 from ...mappings import FrozenMapping
 from ...values import Value
 from ..initializers import Initializer
 from ..types import Array, Index, Item, PortType, Sequence, item_if_known, item_of, length_of, with_item
 
+if TYPE_CHECKING:
+    from ..net import NetGraph
+
 Symbol = Any
 NO_INITIALIZERS: Mapping[str, Initializer] = FrozenMapping()
+LEARNED = "learned"  # an initial state that is a parameter
 
 
 class MismatchError(Exception):
@@ -113,8 +117,8 @@ class Node:
     dtype: str
     lengths: Mapping[str, int]
     true_lengths: Mapping[str, Symbol]
-    skipped: Symbol | None
-    split_at: int | None
+    skipped: Symbol | None = None
+    split_at: int | None = None
 
     def array(self, name: str) -> Symbol:
         """Return the symbol of one of the layer's arrays."""
@@ -226,6 +230,14 @@ class Layer(Value):
         """Return the layer with its fields as these types have determined them, for a net without what did so."""
         return self
 
+    def nets(self) -> tuple[NetGraph, ...]:
+        """Return the nets that the layer runs in a way of its own, as Fold and Map do."""
+        return ()
+
+    def with_nets(self, change: Callable[[NetGraph], NetGraph]) -> Layer:
+        """Return the layer with each of these nets changed."""
+        return self
+
     def needs(self, ports: Ports) -> str:
         """Say how a user can make the types known, for the error when they are not."""
         return "give the type of its input in inputs={...}"
@@ -256,6 +268,20 @@ class Layer(Value):
     def chosen_initializers(self) -> Mapping[str, Initializer]:
         """Return the initializers that the user gave, by array name."""
         return getattr(self, "initializers", NO_INITIALIZERS)
+
+
+def check_padding(path: str, layer: Layer, node: Node) -> None:
+    """Check that a layer says what it does over padding, where there may be some.
+
+    Raises:
+        Error: It does not.
+    """
+    ports = (*node.ports.inputs.values(), *node.ports.outputs.values())
+    if node.true_lengths and not layer.masks_padding and any(isinstance(port, Sequence) for port in ports):
+        raise Error(
+            f'layer "{path}" ({layer!r}) does not say what it does over padding (Layer.masks_padding), so all '
+            f"examples of a batch must have the same length"
+        )
 
 
 class ItemLayer(Layer):
@@ -354,9 +380,9 @@ def as_vector(*symbols: Symbol, columns: int) -> Symbol:
     return mx.sym.reshape(mx.sym.concat(*rows, dim=0), shape=(-1,))
 
 
-def per_row(symbol: Symbol, like: Symbol, axis: int = 0) -> Symbol:
-    """Return an item once for each row: ``(batch, *item)``, with the batch that another symbol has at this axis."""
-    return mx.sym.broadcast_like(mx.sym.expand_dims(symbol, axis=0), like, lhs_axes=(0,), rhs_axes=(axis,))
+def per_row(symbol: Symbol, item: Item, like: Symbol) -> Symbol:
+    """Return an item once for each row, ``(batch, *item)``, of which another symbol has as many."""
+    return mx.sym.broadcast_like(mx.sym.reshape(symbol, shape=(1, *item.shape)), like, lhs_axes=(0,), rhs_axes=(0,))
 
 
 def axis_of(axis: int, item: Item, what: str) -> int:
@@ -390,6 +416,20 @@ def check_initializers(layer: Layer) -> None:
             f'{{"Weights": mxt.initializers.Normal(0.1)}}, got {given!r}'
         )
     set_fields(layer, initializers=FrozenMapping(given))
+
+
+def check_initial(layer: Layer) -> None:
+    """Store the field `initial` as a number, unless it is to be learned.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    found = vars(layer)["initial"]
+    if found == LEARNED:
+        return
+    if isinstance(found, str):
+        raise ArgumentError(f'{type(layer).__name__}: initial must be a number, or "{LEARNED}", got {found!r}')
+    set_fields(layer, initial=real_number(found, f"{type(layer).__name__}: initial"))
 
 
 def check_size(layer: Layer, field: str) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..._mxnet import mx
-from ...arguments import real_number
 from ...errors import ArgumentError
 from ...values import register
 from ..initializers import Initializer, Xavier, Zeros
 from ..types import Array, Sequence
 from .base import (
+    LEARNED,
     NO_INITIALIZERS,
     Declared,
     Layer,
@@ -22,19 +22,18 @@ from .base import (
     Symbol,
     as_vector,
     check_choice,
+    check_initial,
     check_initializers,
     check_size,
     flat_size,
     per_row,
     real,
-    set_fields,
     side_by_side,
 )
 from .sequence import last_step, reverse
 
 SHUT = 1e4  # a gate's input at which it is 0 or 1 exactly, whatever else comes in
 BLOCKED = 1e30  # taken off, it makes relu 0
-LEARNED = "learned"
 ARRAYS = ("InputWeights", "StateWeights", "InputBiases", "StateBiases")
 
 
@@ -164,7 +163,7 @@ class Recurrent(Layer):
             if state in node.inputs:
                 found.append(node.inputs[state])
             elif isinstance(value, str):
-                found.append(per_row(node.array(prefix + value), node.inputs["Input"]))
+                found.append(per_row(node.array(prefix + value), Array((self.size,)), node.inputs["Input"]))
             else:  # an extent of 0 is inferred: the batch size
                 found.append(mx.sym.full(shape=(0, self.size), val=value, dtype=node.dtype))
         return found
@@ -177,15 +176,6 @@ class Recurrent(Layer):
             steps, packed, state_size=self.size, num_layers=1, mode=self.mode(), state_outputs=True, **initial
         )
         return [fused[number] for number in range(1 + len(states))]
-
-
-def _check_initial(layer: Recurrent) -> None:
-    if layer.initial != LEARNED:
-        if isinstance(layer.initial, str):
-            raise ArgumentError(
-                f'{type(layer).__name__}: initial must be a number, or "{LEARNED}", got {layer.initial!r}'
-            )
-        set_fields(layer, initial=real_number(layer.initial, f"{type(layer).__name__}: initial"))
 
 
 def time_major(node: Node) -> Symbol:
@@ -241,7 +231,7 @@ class BasicRecurrent(Recurrent):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_size(self, "size")
-        _check_initial(self)
+        check_initial(self)
         check_choice(self, "activation", ("tanh", "relu"))
         check_initializers(self)
 
@@ -320,7 +310,7 @@ class LSTM(Recurrent):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_size(self, "size")
-        _check_initial(self)
+        check_initial(self)
         check_initializers(self)
 
     def freezes(self, used: frozenset[str]) -> bool:
@@ -369,7 +359,7 @@ class GRU(Recurrent):
     def __post_init__(self) -> None:
         """Check the fields."""
         check_size(self, "size")
-        _check_initial(self)
+        check_initial(self)
         check_initializers(self)
 
     def mode(self) -> str:
