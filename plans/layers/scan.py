@@ -118,7 +118,8 @@ class Scan:
     def _can_loop(self) -> bool:
         """Tell whether one operator can be the loop, by a step that is thrown away; it also meets all arrays.
 
-        The operator wants something to run over and every state to be read, and runs none right that has a state of its own or draws numbers.
+        The operator wants something to run over and every state to be read, and runs none right that has a state of
+        its own or draws numbers.
         """
         names = [f"part:{number}" for number in range(len(self.read) + (self.seen is not None))]
         states = [f"state:{state}" for state in self.layer.states]
@@ -234,8 +235,8 @@ class _LoopNode(Node):
 
     Args:
         outer: The node.
-        copies: Whether to give copies, each of a copy that is kept, as one operator that is the loop needs them: it must
-            not share a variable with what is around it, nor let a gradient pass unchanged to an input of its own.
+        copies: Whether to give copies, each of a copy that is kept. A loop that is one operator needs them: it must not
+            share a variable with what is around it, nor let a gradient pass unchanged to an input of its own.
     """
 
     def __init__(self, outer: Node, copies: bool) -> None:
