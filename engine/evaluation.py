@@ -15,8 +15,9 @@ from ..executors.bound import Bound, Bucket, Shared
 from ..executors.bucketed import bucket_of
 from ..executors.buckets import Policy
 from ..executors.cache import Cache
+from ..executors.checked import CheckedBatch
 from ..executors.handles import Clock, zero_padding
-from ..executors.inputs import Beside, CheckedBatch, Limits, check_batch
+from ..executors.inputs import Beside, Limits, check_batch
 from ..executors.staging import InputBuffers
 from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, unknown
-from ..executors.inputs import CheckedBatch
+from ..executors.checked import CheckedBatch
 from ..plans.plan import Plan
 
 REDUCTIONS = ("mean", "sum")

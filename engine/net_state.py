@@ -14,8 +14,9 @@ from ..errors import ArgumentError, BatchError, Error, NetError, StepError, unkn
 from ..executors.bound import Bucket, Shared
 from ..executors.bucketed import BYTES_KEPT
 from ..executors.cache import Cache
+from ..executors.checked import CheckedBatch
 from ..executors.handles import Clock, zero_padding
-from ..executors.inputs import CheckedBatch, Limits, check_batch
+from ..executors.inputs import Limits, check_batch
 from ..executors.staging import InputBuffers
 from ..executors.state_table import INITIAL, StateTable
 from ..executors.store import ParameterStore

@@ -17,11 +17,12 @@ from ..errors import Error, StepError
 from ..executors.batch import Batch
 from ..executors.bound import Bound, Bucket, Loaded
 from ..executors.bucketed import Buckets
+from ..executors.checked import CheckedBatch
 from ..executors.executor import Executor
 from ..executors.guard import Chain, Guard
 from ..executors.handles import Clock
 from ..executors.indices import check_indices
-from ..executors.inputs import CheckedBatch, Limits, check_batch
+from ..executors.inputs import Limits, check_batch
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
 from ..executors.state_table import Places

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..executors.bound import Bucket
-from ..executors.inputs import CheckedBatch
+from ..executors.checked import CheckedBatch
 from ..mappings import FrozenMapping
 from .trace import STEPS, Timeline
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import BatchError, UnknownNameError, nearest
-from ..executors.inputs import CheckedBatch
+from ..executors.checked import CheckedBatch
 from ..executors.rows import Stream
 from ..executors.state_table import INITIAL, RESERVED, SPARE, Places, StateTable
 

@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import is_integer, names, positive_int
+from ..arguments import names, positive_int
 from ..errors import ArgumentError, Error, StepError
 from ..executors.batch import Batch
-from ..executors.bound import Bound, Shared
+from ..executors.bound import Shared
 from ..executors.bucketed import BYTES_KEPT, Buckets, check_batch_size
 from ..executors.buckets import Policy
 from ..executors.executor import check_input_gradients
-from ..executors.handles import ArrayMapping, Clock, OutputHandle
+from ..executors.handles import Clock, OutputHandle
 from ..executors.inputs import NOTHING_BESIDE, Beside, Limits, check_batch
 from ..executors.rows import check_flags, check_streams
 from ..executors.staging import InputBuffers
 from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
-from ..mappings import FrozenMapping
-from ..plans.net import NetGraph
 from ..plans.plan import Plan
-from ..resources import Resource
 from .evaluation import Evaluation, Evaluator
 from .interrupts import Uninterrupted
-from .losses import Losses, check_reduction
 from .moves import Moves
 from .optimizers import Optimizer
 from .options import check_trainable, guarding_of, policy_of
 from .pipeline import Origin, Pipeline, Ready
+from .results import Results
 from .state import CarriedState, carry_of, limit_of
-from .stats import Stats
 from .streams import Streams
-from .trace import Timeline
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Trainer(Resource):
+class Trainer(Results):
     """Trains a plan: `update` queues a step and returns, `current_loss` waits for it.
 
     Args:
@@ -119,28 +111,21 @@ class Trainer(Resource):
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
         carried = carry_of(plan, carry)
-        self._store = ParameterStore(plan, device, seed, arrays)
+        store = ParameterStore(plan, device, seed, arrays)
         every, reaction = guarding_of(guard, on_nan)
-        moves = Moves(optimizer, self._store.parameters.array, self._store.gradients.array, guarded=every > 0)
-        self._clock = Clock()
-        buffers = InputBuffers(self._store.context, self._depth + 1, keeps=every > 0)  # one more for what is staged
-        self._streams = _streams(self._store, carried, state_capacity, self._batch_size)
+        moves = Moves(optimizer, store.parameters.array, store.gradients.array, guarded=every > 0)
+        clock = Clock()
+        buffers = InputBuffers(store.context, self._depth + 1, keeps=every > 0)  # one more for what is staged
+        self._streams = _streams(store, carried, state_capacity, self._batch_size)
         table = None if self._streams is None else self._streams.table
-        shared = Shared(self._store, self._clock, buffers, wanted, table)
+        shared = Shared(store, clock, buffers, wanted, table)
         self._bucketed = Buckets(shared, policy, self._batch_size, True, kept)
-        self._evaluator = Evaluator(self._store, policy, self._batch_size, self._clock, kept, carried)
-        self._limits = Limits.of(plan, self._batch_size, self._clock, carried=carried)
-        self._last: Bound | None = None
-        self._steps = Pipeline(
-            self._bucketed, moves, self._clock, self._depth, every=every, on_nan=reaction, streams=self._streams
-        )
+        self._evaluator = Evaluator(store, policy, self._batch_size, clock, kept, carried)
+        self._limits = Limits.of(plan, self._batch_size, clock, carried=carried)
+        steps = Pipeline(self._bucketed, moves, clock, self._depth, every=every, on_nan=reaction, streams=self._streams)
+        super().__init__(store, clock, steps)
         # what a user changes between steps is lost where arrays go back to a snapshot from before it
         self._half = 0.5 if every > 1 else 0.0
-        self._given = 0
-        self._closed = False
-        self._process = os.getpid()
-        self._lock = threading.RLock()
-        self._net: tuple[int, NetGraph] | None = None
         known = policy.known(plan.lengths)
         if len(known) == 1 or not plan.lengths:
             self._bucketed.executor(known[0] if known else {}).bind()
@@ -184,11 +169,6 @@ class Trainer(Resource):
 
     # Training
 
-    @property
-    def step(self) -> int:
-        """The number of the last queued step, 0 before the first."""
-        return self._clock.now
-
     def update(
         self,
         batch: Mapping[str, Any] | None = None,
@@ -228,7 +208,7 @@ class Trainer(Resource):
             if batch is None:
                 if steps.staged is None:
                     raise ArgumentError("update() takes the batch that stage(batch) has loaded, and there is none")
-                if (lengths, streams, reset) != (None, None, None):
+                if any(found is not None for found in (lengths, streams, reset)):
                     raise ArgumentError(
                         "lengths=, streams= and reset= belong to a batch; give them to stage(batch, ...)"
                     )
@@ -396,171 +376,6 @@ class Trainer(Resource):
         self._collect()
         return self.step + self._half
 
-    def _collect(self) -> None:
-        """Wait for all queued steps.
-
-        MXNet tells of a failure once, and gives out stale numbers from then on; so it is asked for here, before any
-        number is read, and told again by every later call.
-        """
-        with self._alone():
-            self._check_alive()
-            self._steps.collect()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Refuse a second thread: MXNet's executors give wrong numbers to two at once."""
-        if not self._lock.acquire(blocking=False):
-            raise Error("another thread is inside of this trainer: one thread at a time uses a trainer")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Error("this trainer is closed")
-        if os.getpid() != self._process:
-            raise Error(
-                f"this trainer was made in process {self._process}, and MXNet does not work in its forked children: "
-                f"make the trainer in the child, or start processes by spawning"
-            )
-
-    def _check_alive(self) -> None:
-        self._check_open()
-        if self._steps.failure is not None:
-            raise self._steps.failure.with_traceback(None)  # else it would grow with every call
-
-    # Reading
-
-    def current_loss(self, reduction: str = "mean") -> Losses:
-        """Return the losses of the last queued step, before its own move of the parameters; waits for it.
-
-        Args:
-            reduction: "mean" per example (per true step for ``average="steps"``), or "sum".
-
-        Returns:
-            The losses by port: those of loss layers, and of ports with a weight that is not 0.
-
-        Raises:
-            Error: There was no step yet.
-            ArgumentError: The reduction is neither.
-            StepError: A step failed.
-        """
-        self._collect()
-        return self._loss(self.step, reduction)
-
-    def loss_at(self, step: int, reduction: str = "mean") -> Losses:
-        """Return the losses of a step; waits for it, and not for those behind it.
-
-        A loop that reads the loss of the step before the last one never stalls the device.
-
-        Args:
-            step: The number of a step, of the last 1,024.
-            reduction: As for `current_loss`.
-
-        Raises:
-            ArgumentError: There was no such step, it is too long ago, or the reduction is unknown.
-            StepError: A step up to this one failed.
-
-        Example:
-            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, compile_plan
-            >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
-            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=2, arrays={"linear.Weights": [[1.0]]})
-            >>> for _ in range(3):
-            ...     step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
-            >>> trainer.loss_at(1)
-            {'Loss': 2.5}
-        """
-        check_reduction(reduction)
-        if not is_integer(step):
-            raise ArgumentError(f"step must be an integer, got {step!r}")
-        with self._alone():
-            self._check_alive()
-            if self.step and not 0 < step <= self.step:
-                raise ArgumentError(f"there are steps 1 to {self.step}, and no step {step}")
-            self._steps.collect(upto=int(step))
-            return self._loss(int(step), reduction)
-
-    def losses(self, reduction: str = "mean") -> list[tuple[int, Losses]]:
-        """Return the steps that have finished since the last call, each with its losses; does not wait.
-
-        Of more than 1,024 steps the last ones are returned.
-
-        Args:
-            reduction: As for `current_loss`.
-
-        Raises:
-            ArgumentError: The reduction is unknown.
-            StepError: A step is known to have failed.
-        """
-        check_reduction(reduction)
-        with self._alone():
-            self._check_alive()
-            self._steps.look()
-            new = [step for step in self._steps.losses if step > self._given]
-            found = [(step, self._loss(step, reduction)) for step in new]
-            self._given = max(new, default=self._given)
-            return found
-
-    def _loss(self, step: int, reduction: str) -> Losses:
-        losses = self._steps.losses
-        if not losses:
-            raise Error("there is no loss yet: call update(batch) first")
-        if step not in losses:
-            known = f"{min(losses)} to {max(losses)}"
-            raise ArgumentError(f"there are losses of the steps {known}, and none of step {step}")
-        return losses[step].losses(reduction, step)
-
-    @property
-    def outputs(self) -> FrozenMapping[OutputHandle]:
-        """Handles on the outputs of the last queued step, stale once the next is queued; does not wait.
-
-        Raises:
-            Error: There was no step yet.
-            StepError: A step is known to have failed.
-        """
-        self._check_alive()
-        if self._last is None:
-            raise Error("there are no outputs yet: call update(batch) first")
-        return self._last.handles("step", self._collect)
-
-    @property
-    def arrays(self) -> ArrayMapping:
-        """Live handles on parameters and auxiliary arrays; reading one waits for what is queued."""
-        self._check_alive()
-        return self._store.handles(self._collect)
-
-    @property
-    def gradients(self) -> ArrayMapping:
-        """Live handles on the gradients of the last step's weighted mean loss, by array, and of inputs asked for.
-
-        Raises:
-            Error: There was no step yet.
-            StepError: A step is known to have failed.
-        """
-        self._check_alive()
-        if self._last is None:
-            raise Error("there are no gradients yet: call update(batch) first")
-        inputs = self._last.input_gradient_handles(self._collect)
-        return ArrayMapping({**self._store.gradient_handles(self._collect), **inputs}, "gradient", "the plan")
-
-    def net(self) -> NetGraph:
-        """Return the net with its current arrays, as numpy copies; waits.
-
-        The same object is returned until an array changes. (Once ``arrays[...].array`` has given out a live
-        NDArray, changes can no longer be seen, and each call copies anew.)
-
-        Raises:
-            StepError: A step failed.
-        """
-        self._collect()
-        if self._net is None or self._net[0] != self._store.version or self._store.exposed:
-            self._net = (
-                self._store.version,
-                self._plan.net.with_arrays({path: handle.asnumpy() for path, handle in self.arrays.items()}),
-            )
-        return self._net[1]
-
     def evaluate(
         self,
         batch: Mapping[str, Any] | Iterable[Mapping[str, Any]],
@@ -593,50 +408,6 @@ class Trainer(Resource):
         with self._alone():
             self._collect()
             return self._evaluator.run(batch, outputs, lengths)
-
-    def stats(self) -> Stats:
-        """Return what has been counted so far, and who waits for whom; does not wait.
-
-        Raises:
-            StepError: A step is known to have failed.
-        """
-        with self._alone():
-            self._check_alive()
-            return self._steps.stats()
-
-    @contextmanager
-    def trace(self, path: str | os.PathLike[str]) -> Iterator[None]:
-        """Record what host and device do within a block, for Perfetto or chrome://tracing; waits at the end of it.
-
-        The file shows the host's checks, copies, queueing and waits; each step from when it was queued to when the
-        host has seen its end; and the operators that MXNet runs, of all trainers in the process, which take a little
-        longer while they are recorded.
-
-        Args:
-            path: The JSON file to write; one that is there is overwritten.
-
-        Raises:
-            ArgumentError: The file cannot be written.
-            Error: Another trace is being recorded in this process.
-            StepError: A step failed; the file is written all the same.
-
-        Example:
-            >>> import tempfile
-            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, compile_plan
-            >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
-            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=2)
-            >>> with tempfile.TemporaryDirectory() as folder, trainer.trace(f"{folder}/trace.json"):
-            ...     step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
-        """
-        self._collect()
-        recorder = self._steps.recorder
-        recorder.timeline = timeline = Timeline(path)
-        try:
-            yield
-            self._collect()
-        finally:
-            recorder.timeline = None
-            timeline.stop()
 
     # Ending
 

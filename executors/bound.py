@@ -20,10 +20,10 @@ from . import carried
 from .binding import bind
 from .capi import backward_of, forward_of
 from .carried import Carried
+from .checked import CheckedBatch
 from .handles import ArrayHandle, Clock, InputGradientHandle, OutputHandle
 from .heads import HeadGradients
 from .indices import IndexCheck, check_indices
-from .inputs import CheckedBatch
 from .memory import planned_bytes, recurrent_bytes
 from .staging import InputBuffers, Staging, Want
 from .state_table import Places, StateTable

@@ -17,8 +17,9 @@ from ..tables import table
 from .bound import Bound, Bucket, Shared
 from .buckets import Exact, Fixed, Policy
 from .cache import Cache, Entry
+from .checked import CheckedBatch
 from .executor import Executor, check_input_gradients, share
-from .inputs import Beside, CheckedBatch, Limits, check_batch
+from .inputs import Beside, Limits, check_batch
 from .store import ParameterStore
 
 BYTES_KEPT = 2**30

@@ -14,9 +14,10 @@ from ..plans.compile import compile_plan
 from ..plans.plan import Plan
 from ..reports import Report
 from .bound import Bound, Bucket, Shared
+from .checked import CheckedBatch, Host, Steps
 from .handles import Clock
 from .heads import count
-from .inputs import CheckedBatch, Host, Limits, Steps, check_batch
+from .inputs import Limits, check_batch
 from .staging import InputBuffers
 from .store import ParameterStore
 

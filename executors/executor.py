@@ -17,8 +17,9 @@ from ..plans.plan import Plan
 from ..resources import Resource
 from .bound import Bound, Bucket, Loaded, Shared
 from .cache import Cache
+from .checked import CheckedBatch
 from .handles import ArrayMapping, Clock, OutputHandle
-from .inputs import Beside, CheckedBatch, Limits, check_batch
+from .inputs import Beside, Limits, check_batch
 from .memory import MemoryReport
 from .staging import InputBuffers
 from .store import ParameterStore

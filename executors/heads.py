@@ -13,7 +13,7 @@ from ..arguments import as_numbers
 from ..errors import ArgumentError, BatchError, unknown
 from ..plans.lowering import Head, Lowered
 from ..plans.plan import Plan
-from .inputs import CheckedBatch
+from .checked import CheckedBatch
 
 
 class HeadGradients:

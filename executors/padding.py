@@ -15,9 +15,10 @@ from ..plans.derived import without_dropout
 from ..plans.plan import Plan
 from ..reports import Report
 from .bound import Bound, Bucket, Shared
+from .checked import CheckedBatch
 from .handles import Clock
 from .heads import count
-from .inputs import Beside, CheckedBatch, Limits, check_batch
+from .inputs import Beside, Limits, check_batch
 from .staging import InputBuffers
 from .store import ParameterStore
 

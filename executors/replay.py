@@ -12,8 +12,8 @@ import numpy as np
 from .._mxnet import mx
 from ..plans.plan import Plan
 from .bound import Bound, Bucket, Shared
+from .checked import CheckedBatch
 from .handles import Clock
-from .inputs import CheckedBatch
 from .staging import InputBuffers
 from .store import ParameterStore
 

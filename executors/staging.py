@@ -14,7 +14,7 @@ from ..arrays import MOST_ELEMENTS
 from ..errors import ArgumentError
 from ..plans.lowering import SKIPPED
 from .capi import prepared
-from .inputs import CheckedBatch, Host, Steps
+from .checked import CheckedBatch, Host, Steps
 
 CACHE_LINE = 64  # bytes
 GROWTH = 1.5

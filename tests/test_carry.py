@@ -442,8 +442,9 @@ def test_streams_come_in_the_batch_or_beside_it_and_never_both() -> None:
     with pytest.raises(mxt.BatchError, match="streams come in the Batch and as streams= as well"):
         trainer.update(batch, streams=[1, 2, 3])
     trainer.stage(batch)
-    with pytest.raises(mxt.ArgumentError, match="belong to a batch"):
-        trainer.update(reset=[True] * ROWS)
+    for reset in ([True] * ROWS, np.ones(ROWS, bool)):
+        with pytest.raises(mxt.ArgumentError, match="belong to a batch"):
+            trainer.update(reset=reset)  # type: ignore[arg-type]
 
 
 def test_resets_that_cannot_be_are_refused() -> None:

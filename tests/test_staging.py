@@ -9,7 +9,7 @@ from extra_layers import Gate
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
-from mxtrainer.executors.inputs import CheckedBatch
+from mxtrainer.executors.checked import CheckedBatch
 from mxtrainer.executors.staging import InputBuffers, Staging, Want
 
 
