@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import permutations
 from typing import Any
 
@@ -30,6 +31,7 @@ import mxtrainer as mxt
 from mxtrainer.plans import layers
 from mxtrainer.plans.layers.base import Layer
 from mxtrainer.plans.layers.losses import Loss
+from mxtrainer.plans.lowering import lower, training_heads
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 SINGLE = 1e-5  # of scale; benchmarks/exactness.py prints what is measured, at most 5e-6
@@ -394,3 +396,13 @@ def test_a_layer_whose_ports_all_weigh_zero_has_gradients_of_zero(case: Case) ->
     executor.backward()
     for name, handle in executor.gradients.items():
         assert not np.any(handle.asnumpy()), name
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@every_case
+def test_no_graph_joins_columns_by_the_operator_whose_backward_pass_leaks(case: Case, padded: bool) -> None:
+    plan = case.plan(Extents(2, 2, 3, {letter: low for letter, (low, _) in SIZES.items()}, 0))
+    lengths = dict.fromkeys(plan.lengths, 3)
+    graph = lower(plan, lengths, training_heads(plan), training=True, padded=padded and bool(lengths)).symbol
+    joins = [node["attrs"] for node in json.loads(graph.tojson())["nodes"] if node["op"] == "Concat"]
+    assert all(attributes["dim"] == "0" for attributes in joins)

@@ -363,10 +363,15 @@ def flatten(symbol: Symbol, item: Item) -> Symbol:
 def side_by_side(*matrices: tuple[Symbol, int]) -> Symbol:
     """Return a matrix of the columns of several, each of which comes with its number of columns.
 
-    What comes is reshaped, be it a matrix already: MXNet joins two axes row by row, but other numbers of axes, and
-    views of larger arrays, element by element (a million elements took 0.4 ms against 5.3).
+    Columns are joined as rows, and turned before and after that. MXNet's own way to join columns leaks memory in its
+    backward pass, 1 kB for each matrix at each pass (that of oneDNN, for two and four axes), or goes element by element
+    (for others). It takes longer: 1120 x 128 and 1120 x 1, forward and backward, 0.52 ms against 0.13.
     """
-    return mx.sym.concat(*(mx.sym.reshape(symbol, shape=(-1, columns)) for symbol, columns in matrices), dim=1)
+    parts = [mx.sym.reshape(symbol, shape=(-1, columns)) for symbol, columns in matrices]
+    if len({columns for _, columns in matrices}) > 1:
+        return mx.sym.transpose(mx.sym.concat(*(mx.sym.transpose(part) for part in parts), dim=0))
+    stacked = mx.sym.reshape(mx.sym.concat(*parts, dim=0), shape=(-4, len(parts), -1, -2))
+    return mx.sym.reshape(mx.sym.transpose(stacked, axes=(1, 0, 2)), shape=(0, -1))
 
 
 def as_vector(*symbols: Symbol, columns: int) -> Symbol:
