@@ -25,7 +25,7 @@ from ..executors.indices import check_indices
 from ..executors.inputs import Limits, check_batch
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
-from ..executors.state_table import Places
+from ..executors.state_table import SPARE, Places
 from .interrupts import Uninterrupted
 from .losses import LossSums
 from .moves import Moves
@@ -166,7 +166,7 @@ class Pipeline:
         self._on_nan = on_nan
         self._streams = streams
         if streams is not None:
-            streams.before_growth = self.collect
+            streams.before_growth, streams.after_growth = self.collect, self._follow_states
         self._chain = Chain(self._store.context, self._store.plan.dtype)
         self._guards: weakref.WeakKeyDictionary[Bound, dict[bool, Guard]] = weakref.WeakKeyDictionary()
         self._snapshot = Snapshot(self._moved) if every > 1 else None
@@ -231,7 +231,9 @@ class Pipeline:
         begin = time.perf_counter()
         number, bound, loaded = self._clock.now + 1, staged.ready.bound, staged.loaded
         guarded = self._every > 0 and number % self._every == 0
-        places = self._places(number, staged)
+        places = None
+        if self._streams is not None:
+            places = self._streams.places_for(loaded.batch, bound.bucket.batch_size, number)
         guard = self._guard(bound, guarded)
         self._chain.expect(number, [check.count for check in loaded.index_checks])
         if places is not None:
@@ -250,18 +252,7 @@ class Pipeline:
         self.pending.append(Step(number, loaded, staged.ready.origin, bound.bucket, guard, slot, begin, places))
         return number
 
-    def _places(self, number: int, staged: Staged) -> Places | None:
-        """Return where the states of a step's rows are, in a table that has room for all of them."""
-        if self._streams is None:
-            return None
-        table = self._streams.table
-        before = table.places
-        places = self._streams.places_for(staged.loaded.batch, staged.ready.bound.bucket.batch_size, number)
-        if table.places != before:
-            self.follow_states()
-        return places
-
-    def follow_states(self) -> None:
+    def _follow_states(self) -> None:
         """Take over the arrays of a state table that has grown."""
         self._guards.clear()  # which write to the old ones
         if self._snapshot is not None:
@@ -408,7 +399,8 @@ class Pipeline:
         """
         for past in (*self._since, _Past(step.number, batch, step.bucket, step.places)):
             with contextlib.suppress(Error):
-                whole = Batch({**self._states_of(past), **past.batch}, past.batch.lengths)
+                ports = {**self._states_of(past), **past.batch}
+                whole = Batch(ports, past.batch.lengths, loss_from=past.batch.loss_from)
                 checked = check_batch(whole, Limits.of(self._store.plan, None))
                 culprit = replay(past.bucket, self._store, checked, past.number) or self._moves.trial(past.number)
                 if culprit is not None:
@@ -419,8 +411,7 @@ class Pipeline:
         """Return the carried states that a step began at."""
         if self._streams is None or past.places is None:
             return {}
-        rows = len(next(iter(past.batch.values())))
-        return self._streams.table.read(past.places.begins[:rows])
+        return self._streams.table.read(past.places.begins[past.places.ends != SPARE])
 
     def _drain(self) -> None:
         """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""

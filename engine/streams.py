@@ -38,6 +38,7 @@ class Streams:
         table: The table.
         limit: As given.
         before_growth: What waits for all that is queued, before the table moves: an array that failed cannot be copied.
+        after_growth: What lets go of the table's old arrays.
         dropped: How many streams have been dropped to make room.
     """
 
@@ -47,6 +48,7 @@ class Streams:
         self.limit = limit
         self.dropped = 0
         self.before_growth: Callable[[], None] = lambda: None
+        self.after_growth: Callable[[], None] = lambda: None
         self._places: dict[Stream, int] = {}  # with a limit, the least recently used first
         self._fresh: set[Stream] = set()  # those that start anew at their next step
         self._used: dict[Stream, int] = {}  # the order of use: with a limit of the last one, else of the first
@@ -143,6 +145,7 @@ class Streams:
             old = self.table.places
             self.table.grow(2 * old if self.limit is None else min(2 * old, self.limit))
             self._free = [place for place in self._all_places() if place >= RESERVED + old]
+            self.after_growth()
         if not self._free:
             victim = next(known for known in self._places if known not in present)
             self.drop(victim, step)

@@ -163,6 +163,21 @@ def test_a_set_state_starts_a_stream_that_was_reset_and_a_copy_of_the_table_is_n
     assert trainer.state[0]["layer.State"].max() < 1
 
 
+@pytest.mark.parametrize("guard", [True, 2, False])
+def test_a_table_that_a_user_has_made_grow_goes_on_to_be_written(guard: Any) -> None:
+    trainer, other = trainer_of(rows=1, guard=guard), trainer_of(rows=1, guard=guard)
+    whole = sequence(8)
+    for each in (trainer, other):
+        each.update(window([whole], [0], [4]), streams=["a"])
+    for number in range(5):
+        trainer.state[number] = trainer.state["a"]
+    for each in (trainer, other):
+        each.update(window([whole], [4], [4]), streams=["a"])
+    assert_same_states({"a": trainer.state["a"]}, {"a": other.state["a"]})
+    trainer.update(window([whole], [4], [4]), streams=[3])
+    assert_same_states({"a": trainer.state[3]}, {"a": other.state["a"]})
+
+
 def test_the_least_recently_used_streams_make_room_where_there_is_a_capacity() -> None:
     bytes_per_stream = 2 * SIZE * 4
     trainer = trainer_of(rows=2, state_capacity=3 * bytes_per_stream + 5)
