@@ -139,8 +139,9 @@ class Evaluator:
         losses = [head.name for head in heads if head.name in self._plan.loss_ports]
         shown = self._shown(heads, outputs, one)
         sums, passes = LossSums(self._plan), []
-        for batch in [batches] if one else batches:  # type: ignore[attr-defined]  # iterable by the check above
-            for found in self._passes(batch, heads, lengths):
+        source: Iterable[object] = [batches] if one else batches  # type: ignore[assignment]  # by the check above
+        for number, batch in enumerate(source):
+            for found in self._passes(batch, heads, lengths, None if one else number):
                 sums.add({port: found.values[port] for port in losses}, found.batch)
                 passes.append(found._replace(values={name: found.values[name] for name in shown}))
         if not passes:
@@ -180,9 +181,13 @@ class Evaluator:
             return list(dict.fromkeys(outputs))
         return [head.name for head in heads] if one else []
 
-    def _passes(self, batch: object, heads: tuple[Head, ...], lengths: object) -> Iterator[_Pass]:
-        checked = check_batch(batch, self._limits(heads), Beside(lengths))
-        bucket_of(self._policy, checked, self._plan)  # every example, before any is run
+    def _passes(self, batch: object, heads: tuple[Head, ...], lengths: object, number: int | None) -> Iterator[_Pass]:
+        """Yield the slices of a batch; its number is that in an iterable."""
+        try:
+            checked = check_batch(batch, self._limits(heads), Beside(lengths))
+            bucket_of(self._policy, checked, self._plan)  # every example, before any is run
+        except BatchError as error:
+            raise error if number is None else BatchError(f"batch {number} (the first is 0): {error}") from None
         begin = 0
         while begin < checked.rows:
             piece, bound = self._next(checked, begin, heads)

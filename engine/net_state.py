@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..arguments import as_array, names, positive_int
 from ..errors import ArgumentError, BatchError, Error, NetError, StepError, unknown
+from ..executors.batch import Batch
 from ..executors.bound import Bucket, Shared
 from ..executors.bucketed import BYTES_KEPT
 from ..executors.cache import Cache
@@ -27,9 +29,13 @@ from ..plans.plan import Plan
 from .evaluation import head_of
 from .state import carry_of
 
+UNHEEDED = ("streams", "reset", "carry_at", "loss_from")  # what a Batch may have beside its ports
+
 
 class NetState:
     """A net with arrays that keeps its state from call to call, in test mode.
+
+    It computes in the dtype of the net's arrays, in float32 unless all of them are float64.
 
     It takes one example without a batch axis: ``(t, *item)`` for a sequence, whose number of steps may differ from call
     to call. With `batch_size` it takes so many rows at once. It returns numpy arrays by output, and so waits.
@@ -71,6 +77,11 @@ class NetState:
         """Copy the arrays."""
         self._size = None if batch_size is None else positive_int(batch_size, "batch_size")
         self._plan = plan = _plan_of(net)
+        if carry is True and not plan.states:
+            raise NetError(
+                "the net has no state to keep: no recurrent layer whose state nothing feeds; name a pair of ports, as "
+                'in carry={"StateIn": "StateOut"}, or evaluate it without, by trainer.evaluate or instantiate'
+            )
         self._carry = carry_of(plan, carry)
         if not self._carry:
             raise ArgumentError("carry=False keeps no state; trainer.evaluate, or instantiate(...), does without")
@@ -81,8 +92,9 @@ class NetState:
         self._heads = {name: head_of(plan, name) for name in (*self._outputs, *self._carry.values())}
         used = plan.graph_of_nodes.inputs_of(tuple(head.source for head in self._heads.values()))
         clock = Clock()
-        self._limits = Limits.of(plan, self._size or 1, clock, used, self._carry)
-        self._inputs = tuple(port for port in plan.inputs if port in used and port not in self._carry)
+        self._limits = replace(Limits.of(plan, self._size or 1, clock, used, self._carry), carries=False)
+        needed = {port for port in used if plan.inputs[port].initial is None} - set(self._carry)
+        self._inputs = tuple(port for port in plan.inputs if port in needed)
         store = ParameterStore(plan, device, arrays=net.arrays)
         self._initial = StateTable(store, self._carry, 0)
         self._cache = Cache(Shared(store, clock, InputBuffers(store.context, 1)), BYTES_KEPT)
@@ -120,11 +132,24 @@ class NetState:
                     f'{{"{self._inputs[0]}": x}}, got {type(inputs).__name__}'
                 )
             inputs = {self._inputs[0]: inputs}
-        if self._size is None:
-            inputs = {port: _one_row(value) for port, value in inputs.items()}
-        batch = check_batch({**self._states, **inputs}, self._limits)
+        beside = [name for name in UNHEEDED if getattr(inputs, name, None) is not None]
+        if beside:
+            raise BatchError(f"the batch has {', '.join(beside)}, which a NetState does not heed: give dict(batch)")
+        ports = inputs if self._size is not None else {port: _one_row(port, value) for port, value in inputs.items()}
+        whole = Batch({**self._states, **ports}, getattr(inputs, "lengths", None))
+        batch = self._checked(whole, self._limits)
         self._check_rows(batch)
         return batch
+
+    def _checked(self, batch: Mapping[str, Any], limits: Limits) -> CheckedBatch:
+        try:
+            return check_batch(batch, limits)
+        except BatchError as error:
+            if self._size is not None:
+                raise
+            raise BatchError(
+                f"{error}\n  (a NetState without batch_size= takes one example without a batch axis, and adds one of 1)"
+            ) from None
 
     def _check_rows(self, batch: CheckedBatch) -> None:
         if batch.rows != (self._size or 1):
@@ -157,9 +182,10 @@ class NetState:
         for port in states:
             if port not in self._carry:
                 raise unknown("state", port, self._carry, "the net")
-        given = {port: _one_row(state) if self._size is None else state for port, state in states.items()}
+        rows = _one_row if self._size is None else _rows
+        given = {port: rows(port, state) for port, state in states.items()}
         ports = {port: self._plan.inputs[port] for port in given}
-        batch = check_batch(given, Limits(ports, ports, (), frozenset(), None))
+        batch = self._checked(given, Limits(ports, ports, (), frozenset(), None))
         self._check_rows(batch)
         begin = self._initial.read(np.full(batch.rows, INITIAL, np.int32))
         self._states = {**begin, **{port: np.array(state, self._plan.dtype) for port, state in given.items()}}
@@ -182,7 +208,8 @@ def _plan_of(net: object) -> Plan:
         raise ArgumentError(f"NetState takes a net with arrays, such as trainer.net(), got {net!r}")
     with contextlib.suppress(NetError):  # they are ports already, or it has none
         net = net.with_states()
-    return compile_plan(net, dict.fromkeys(net.output_sources, 0.0))
+    doubles = bool(net.arrays) and all(array.dtype == np.float64 for array in net.arrays.values())
+    return compile_plan(net, dict.fromkeys(net.output_sources, 0.0), dtype="float64" if doubles else "float32")
 
 
 def _loss_layers(net: NetGraph) -> dict[str, str]:
@@ -198,16 +225,22 @@ def _outputs_of(plan: Plan, outputs: Sequence[str] | None, carry: Mapping[str, s
             raise ArgumentError("outputs names nothing that the net is to give")
         return tuple(dict.fromkeys(wanted))
     losses = _loss_layers(plan.net)
-    shown = [port for port in plan.outputs if port not in losses and port not in carry.values()]
+    states = {*carry.values(), *plan.states.values()}
+    shown = [port for port in plan.outputs if port not in losses and port not in states]
     if not shown:
         sources = [plan.graph_of_nodes.nodes[path].feeds["Input"] for path in losses.values()]
         shown = [source.node for source in sources if source.node is not None]
     return tuple(dict.fromkeys(shown)) or tuple(carry.values())
 
 
-def _one_row(value: Any) -> Any:
+def _one_row(port: str, value: Any) -> NDArray[Any]:
     """Return one example as a batch of one row."""
+    row: NDArray[Any] = _rows(port, value)[None]
+    return row
+
+
+def _rows(port: str, value: Any) -> NDArray[Any]:
     try:
-        return as_array(value)[None]
+        return as_array(value)
     except ArgumentError as error:
-        raise BatchError(f"the batch does not fit: an input {error}") from None
+        raise BatchError(f'the batch does not fit:\n  port "{port}" {error}') from None

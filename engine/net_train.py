@@ -94,6 +94,11 @@ def net_train(
     if isinstance(data, Mapping) or not callable(data):
         if round_length is not None:
             raise ArgumentError("round_length= is for a function; a round of a data set takes every example once")
+        if options.get("carry") and shuffle:
+            raise ArgumentError(
+                "carry= goes on from each row to the same row of the next batch, and shuffled examples do not: give "
+                "shuffle=False, a function, or write the loop over mxt.stream(...)"
+            )
         source = Batches(_columns(data), batch_size, buckets=buckets, shuffle=shuffle, seed=seed, plan=plan)
     else:
         source = _Called(data, batch_size, round_length)
@@ -206,7 +211,8 @@ def _columns(data: object) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise ArgumentError(
             'data must be columns by input port, as in {"Input": list_of_arrays}, or a function that returns a batch, '
-            f"got {data!r}; over batches of your own, write the loop: for batch in batches: trainer.update(batch)"
+            f"got {type(data).__name__}; over batches of your own, write the loop: "
+            f"for batch in batches: trainer.update(batch)"
         )
     return data
 

@@ -25,7 +25,7 @@ from ..executors.indices import check_indices
 from ..executors.inputs import Limits, check_batch
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
-from ..executors.state_table import SPARE, Places
+from ..executors.state_table import INITIAL, Places
 from .interrupts import Uninterrupted
 from .losses import LossSums
 from .moves import Moves
@@ -322,7 +322,7 @@ class Pipeline:
             if self._on_nan == "skip" and not verdict.finite:
                 self.recorder.skip(step.number)
         else:
-            batch = _private(step.loaded, step.origin, step.number)
+            batch = _private(step.loaded, step.origin, step.number, step.places)
             self._since.append(_Past(step.number, batch, step.bucket, step.places))
         sums = LossSums(self._store.plan)
         sums.add(verdict.losses, step.loaded.batch)
@@ -366,7 +366,7 @@ class Pipeline:
     def _take_back(self, step: Step) -> tuple[Batch, tuple[tuple[int, Batch], ...]]:
         """Empty the queue; return private copies of the batch that failed, and of those behind it by step."""
         number = step.number
-        batches = [(found.number, _private(found.loaded, found.origin, number)) for found in self.pending]
+        batches = [(found.number, _private(found.loaded, found.origin, number, found.places)) for found in self.pending]
         if self.staged is not None:
             staged = _private(self.staged.loaded, self.staged.ready.origin, number)
             if all(fed < number for fed in self.staged.ready.origin.fed.values()):
@@ -411,7 +411,7 @@ class Pipeline:
         """Return the carried states that a step began at."""
         if self._streams is None or past.places is None:
             return {}
-        return self._streams.table.read(past.places.begins[past.places.ends != SPARE])
+        return self._streams.table.read(past.places.begins[: past.places.rows])
 
     def _drain(self) -> None:
         """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""
@@ -472,20 +472,25 @@ class Pipeline:
         self._moves.close()
 
 
-def _private(loaded: Loaded, origin: Origin, failed: int) -> Batch:
-    """Return a private copy of a batch, without what came out of the step that failed, or of one behind it."""
+def _private(loaded: Loaded, origin: Origin, failed: int, places: Places | None = None) -> Batch:
+    """Return a private copy of a batch, without what came out of the step that failed, or of one behind it.
+
+    Rows that began anew say so, whatever made them.
+    """
     ports = {}
     for port in (*loaded.batch.host, *loaded.batch.device):
         if origin.fed.get(port, 0) < failed:
             with contextlib.suppress(mx.MXNetError):  # an output of what has failed elsewhere
                 ports[port] = loaded.kept(port)
     lengths: Any = loaded.batch.lengths or None
-    batch = loaded.batch
+    batch, reset = loaded.batch, loaded.batch.reset
+    if places is not None and INITIAL in places.begins[: batch.rows]:
+        reset = places.begins[: batch.rows] == INITIAL
     return Batch(
         ports,
         lengths,
         batch.streams,
-        batch.reset,
+        reset,
         carry_at=batch.carry_at,
         loss_from=batch.loss_from,
         position=origin.position,

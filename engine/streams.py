@@ -23,6 +23,7 @@ class _Before(NamedTuple):
     place: int | None
     fresh: bool
     used: int
+    dropped: int
 
 
 class Streams:
@@ -131,7 +132,8 @@ class Streams:
         self._used[stream] = self._uses
 
     def _before(self, step: float, stream: Stream) -> _Before:
-        return _Before(step, stream, self._places.get(stream), stream in self._fresh, self._used.get(stream, 0))
+        place, used = self._places.get(stream), self._used.get(stream, 0)
+        return _Before(step, stream, place, stream in self._fresh, used, self.dropped)
 
     def _note(self, step: float, stream: Stream) -> None:
         self._log.append(self._before(step, stream))
@@ -220,7 +222,7 @@ class Streams:
         if not self._log or self._log[-1].step <= step:
             return
         while self._log and self._log[-1].step > step:
-            _, stream, place, fresh, used = self._log.pop()
+            _, stream, place, fresh, used, self.dropped = self._log.pop()
             self._fresh.discard(stream)
             self._used.pop(stream, None)
             self._places.pop(stream, None)

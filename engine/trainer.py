@@ -115,7 +115,7 @@ class Trainer(Results):
         every, reaction = guarding_of(guard, on_nan)
         moves = Moves(optimizer, store.parameters.array, store.gradients.array, guarded=every > 0)
         clock = Clock()
-        buffers = InputBuffers(store.context, self._depth + 1, keeps=every > 0)  # one more for what is staged
+        buffers = InputBuffers(store.context, self._depth + 1, keeps=True)  # one more for what is staged
         self._streams = _streams(store, carried, state_capacity, self._batch_size)
         table = None if self._streams is None else self._streams.table
         shared = Shared(store, clock, buffers, wanted, table)
@@ -179,8 +179,9 @@ class Trainer(Results):
     ) -> int:
         """Queue one step: forward, backward, and the optimizer's move of all parameters.
 
-        It waits for no computation, unless `depth` steps are unfinished, or lengths come for the first time and
-        their executor must be bound. The caller's arrays are copied, and free when it returns.
+        It waits for no computation, unless `depth` steps are unfinished, lengths come for the first time and their
+        executor must be bound, or so many new streams that their table must grow. The caller's arrays are copied, and
+        free when it returns.
 
         Args:
             batch: Arrays by input port, ``(rows, *item)`` or ``(rows, t, *item)``, with 1 to `batch_size` rows: numpy
@@ -330,7 +331,8 @@ class Trainer(Results):
         """Let carried states start anew at their initial values, by default all of them; does not wait.
 
         Args:
-            rows: One boolean a row: those that start anew. (A row is the stream of its number.)
+            rows: One boolean a row: those that start anew. A row is the stream of its number; where streams have
+                names, give these.
             streams: The streams that start anew.
 
         Raises:
@@ -354,12 +356,14 @@ class Trainer(Results):
             known = self._carrying()
             if rows is not None and streams is not None:
                 raise ArgumentError("reset takes rows= or streams=, and not both")
-            chosen: Iterable[str | int] = list(known)
+            chosen: Sequence[str | int] = list(known)
             if rows is not None:
                 flags = check_flags(rows, "rows")
                 if self._batch_size is not None and len(flags) > self._batch_size:
                     raise ArgumentError(f"rows: expected up to {self._batch_size} booleans, found {len(flags)}")
                 chosen = flags.nonzero()[0].tolist()
+                if chosen and len(known) and not any(row in known for row in chosen):
+                    known.check_known(chosen[0])
             elif streams is not None:
                 chosen = check_streams(streams)
                 for stream in chosen:
@@ -386,8 +390,8 @@ class Trainer(Results):
         """Return losses and outputs in test mode, as all queued updates leave the arrays; waits, and moves nothing.
 
         Args:
-            batch: A batch of any number of rows, or an iterable of batches, whose losses are taken together; each
-                starts at its own states, or at zeros.
+            batch: A batch of any number of rows, or an iterable of batches, whose losses are taken together. Carried
+                states start at their initial values and go from batch to batch of the call, by row or by stream.
             outputs: Which outputs: ports of the plan, or any layer's, as "lstm" or "lstm.State"; only the inputs
                 that they need must be given. None: all ports of the plan for a batch, none for an iterable.
                 Losses come with the outputs of a batch only if they are named; ``[]`` gives them alone.

@@ -192,11 +192,12 @@ class Bound:
         self.carried: Carried | None = None
         if carries and shared.table is not None:
             begin = len(self._lowered.heads) + len(self._lowered.moved)
-            handed = dict(zip(self._lowered.handed, self._outputs[begin:]))
             outputs = self.raw_outputs()
-            self.carried = Carried(
-                shared.table, self._staging, handed or {port: outputs[output] for port, output in carry.items()}
-            )
+            states = {port: outputs[output] for port, output in carry.items()}
+            middle = begin + len(self._lowered.handed)
+            states.update(zip(self._lowered.handed, self._outputs[begin:middle]))
+            begun = dict(zip(self._lowered.begun, self._outputs[middle:]))
+            self.carried = Carried(shared.table, self._staging, states, begun)
         self._heads = HeadGradients(plan, self._lowered, bucket.batch_size, self.lengths, lengths, store.context)
         self._failure: StepError | None = None
         self.index_checks: tuple[IndexCheck, ...] = ()

@@ -10,12 +10,12 @@ from .capi import prepared
 from .staging import Staging, Want
 from .state_table import INITIAL, SPARE, Places, StateTable
 
-BEGINS, ENDS = ".begins", ".ends"  # arrays beside those of ports, which no port can be named like
+BEGINS, ENDS, ANEW = ".begins", ".ends", ".anew"  # arrays beside those of ports, which no port can be named like
 
 
 def wanted(rows: int) -> dict[str, Want]:
     """Return the arrays that say where rows begin and end."""
-    return {BEGINS: Want((rows,), "int32"), ENDS: Want((1, rows), "int32")}
+    return {BEGINS: Want((rows,), "int32"), ENDS: Want((1, rows), "int32"), ANEW: Want((1, rows), "int32")}
 
 
 class Carried:
@@ -25,17 +25,22 @@ class Carried:
         table: Where they are between steps.
         staging: The graph's input arrays.
         states: What the graph gives to be carried, by input port.
+        begun: What the graph starts at, by input port, for ports whose initial states are learned.
 
     Attributes:
         table: As given.
         states: As given.
     """
 
-    def __init__(self, table: StateTable, staging: Staging, states: Mapping[str, Any]) -> None:
+    def __init__(
+        self, table: StateTable, staging: Staging, states: Mapping[str, Any], begun: Mapping[str, Any]
+    ) -> None:
         """Prepare nothing yet."""
         self.table = table
         self.states = dict(states)
         self._staging = staging
+        self._begun = {port: begun.get(port, staging.arrays[port]) for port in states}
+        self._begins_anew = False
         self._arrays: dict[str, Any] = {}
         self._taking: dict[str, Callable[[], None]] = {}
 
@@ -44,6 +49,8 @@ class Carried:
         staging = self._staging
         staging.place(BEGINS, slot, places.begins, places)
         staging.place(ENDS, slot, places.ends, places)
+        if self._begins_anew:
+            staging.place(ANEW, slot, places.anew, places)
         for port in ports:
             array = self.table.arrays[port]
             if self._arrays.get(port) is not array:  # the table has grown
@@ -61,20 +68,29 @@ class Carried:
         It uses no scratch memory, by which other failures could keep it from running. `go` is asked by operators on
         places alone, which are taken back at the end: if it is skipped, the next one goes nowhere too.
         """
-        ends = self._staging.arrays[ENDS]
-        spare = mx.nd.full(ends.shape, SPARE, ctx=ends.context, dtype="int32")
+        return self._writing(go, self._staging.arrays[ENDS], self.states)
+
+    def beginning(self, skipped: Any) -> list[Callable[[], None]]:
+        """Return what queues the states that rows began with into the table, if `skipped` ``(1,)`` is not 0.
+
+        A row that begins at a step that is skipped has begun all the same: its place may hold what someone else left.
+        """
+        self._begins_anew = True
+        return self._writing(skipped, self._staging.arrays[ANEW], self._begun)
+
+    def _writing(self, flag: Any, places: Any, states: Mapping[str, Any]) -> list[Callable[[], None]]:
+        spare = mx.nd.full(places.shape, SPARE, ctx=places.context, dtype="int32")
         chosen = spare.copy()
-        calls = [prepared("where", [go, ends, spare], [chosen])]
-        calls += self._scattering(chosen)
-        return [*calls, prepared("_set_value", [], [chosen], src=float(SPARE))]
+        choosing = prepared("where", [flag, places, spare], [chosen])
+        return [choosing, *self._scattering(chosen, states), prepared("_set_value", [], [chosen], src=float(SPARE))]
 
     def keep(self) -> None:
         """Queue the way of the new states into the table."""
-        for call in self._scattering(self._staging.arrays[ENDS]):
+        for call in self._scattering(self._staging.arrays[ENDS], self.states):
             call()
 
-    def _scattering(self, places: Any) -> list[Callable[[], None]]:
+    def _scattering(self, places: Any, states: Mapping[str, Any]) -> list[Callable[[], None]]:
         return [
-            prepared("_scatter_set_nd", [array, self.states[port], places], [array], shape=array.shape)
+            prepared("_scatter_set_nd", [array, states[port], places], [array], shape=array.shape)
             for port, array in self.table.arrays.items()
         ]

@@ -132,7 +132,8 @@ class Guard:
         trained = [port for port in losses if bound.plan.losses[port].weight != 0.0]
         symbol = _graph({name: mx.sym.var(name) for name in arguments}, trained, list(bound.moved), on_nan)
         self._raw = bind_plain(symbol, arguments, context)
-        self._packed, self.scale, self.go, *self._selected = self._raw.outputs
+        self._packed, self.scale, self.go, self._skipped, *self._selected = self._raw.outputs
+        self._skips = on_nan == "skip"
         self.number = self._packed[1:2]
         # what the result is to wait for, and be read with: the parameters, and the token if there is one
         self._ends = [store.parameters.array[:1]] if token is None else [store.parameters.array[:1], token[2:3]]
@@ -160,9 +161,13 @@ class Guard:
         else:
             go, passing = token[1:2], prepared("where", [token[:1], stamp, passed], [passed])
         moves = [prepared("where", [go, new, old], [old]) for new, old in zip(self._selected, self._auxiliary.values())]
-        keeping = [] if self._carried is None else self._carried.keeping(go)
+        keeping = []
+        if self._carried is not None:
+            keeping = self._carried.keeping(go)
+            if self._skips:
+                keeping += self._carried.beginning(self._skipped)
         taking = [] if snapshot is None else snapshot.taking(go)
-        spent = [self.scale, self.go] if token is None else [token, self.go]
+        spent = [self.go, self._skipped, self.scale if token is None else token]
         return [
             *packing,
             *moves,
@@ -221,7 +226,7 @@ def _results(slots: int, size: int, context: Any, dtype: str) -> tuple[list[NDAr
 
 
 def _graph(inputs: Mapping[str, Any], trained: list[str], moved: list[str], on_nan: str | None) -> Any:
-    """Return the graph: the packed numbers, scale, go, and the selected value of each auxiliary array."""
+    """Return the graph: the packed numbers, scale, go, skipped, and the selected value of each auxiliary array."""
     losses = [symbol for name, symbol in inputs.items() if name.startswith("loss:")]
     others = [symbol for name, symbol in inputs.items() if name.startswith("other:")]
     watched = [inputs[f"loss:{port}"] for port in trained]
@@ -241,5 +246,7 @@ def _graph(inputs: Mapping[str, Any], trained: list[str], moved: list[str], on_n
     packed = mx.sym.concat(stamp, number, square, finite, inputs["wrong"], go, *flat, *others, dim=0)
     # read back from there, so that nothing says go where the numbers are not: the graph is not one operator to MXNet
     go = mx.sym.slice_axis(packed, axis=0, begin=HEAD - 1, end=HEAD)
+    stamp, number = (mx.sym.slice_axis(packed, axis=0, begin=place, end=place + 1) for place in (0, 1))
+    skipped = mx.sym.broadcast_equal(stamp, number) * (1 - go)
     selected = [mx.sym.where(go, inputs[f"new:{path}"], inputs[f"old:{path}"]) for path in moved]
-    return mx.sym.Group([packed, go / go, go, *selected])
+    return mx.sym.Group([packed, go / go, go, skipped, *selected])

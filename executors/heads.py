@@ -47,7 +47,7 @@ class HeadGradients:
         self._true_lengths = dict(true_lengths)
         self._context = context
         self._unused = mx.nd.zeros((1,), ctx=context, dtype=plan.dtype)  # for a head that takes no gradient
-        self._more = [self._unused] * (len(lowered.moved) + len(lowered.handed))
+        self._more = [self._unused] * (len(lowered.moved) + len(lowered.handed) + len(lowered.begun))
         self._kept: dict[str, tuple[Any, int, float]] = {}
 
     def of_mean(self, batch: CheckedBatch) -> list[Any]:

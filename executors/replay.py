@@ -104,15 +104,13 @@ def _first_failure(events: list[_Event], plan: Plan) -> Culprit | None:
 
 def _first_not_finite(events: list[_Event], plan: Plan) -> Culprit | None:
     """Return the first layer whose last operator gives such numbers: what is between may do so and mean nothing."""
+    order = plan.graph_of_nodes.order
     for backward in (False, True):
-        some = [event for event in events if event.backward is backward and event.node]
-        last: dict[str, str] = {}  # in the order of those last operators
-        for event in some:
-            last.pop(event.node, None)
-            last[event.node] = event.operator
-        for node, operator in last.items():
+        some = [event for event in events if event.backward is backward]
+        last = {event.node: event.operator for event in some}
+        for node in reversed(order) if backward else order:
             for event in some:
-                if event.node == node and event.operator == operator and not event.finite:
+                if event.node == node and event.operator == last[node] and not event.finite:
                     return _culprit(event, plan)
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -33,7 +33,7 @@ def check_streams(value: Any, rows: int | None = None) -> tuple[Stream, ...]:
     Raises:
         ArgumentError: They are not.
     """
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+    if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, (str, bytes)):
         raise ArgumentError(f'streams must be a list of one stream a row, as in ["a", "b"], got {value!r}')
     streams = tuple(check_stream(stream, f"streams: that of row {row}") for row, stream in enumerate(value))
     if rows is not None and len(streams) != rows:

@@ -30,6 +30,16 @@ class Places:
     begins: NDArray[np.int32]
     ends: NDArray[np.int32]
 
+    @property
+    def rows(self) -> int:
+        """The number of rows that are there."""
+        return int((self.ends != SPARE).sum())
+
+    @property
+    def anew(self) -> NDArray[np.int32]:
+        """The end of each row that starts anew, ``(batch_size,)``; `SPARE` for the others."""
+        return np.where(self.begins == INITIAL, self.ends, np.int32(SPARE))
+
 
 class StateTable:
     """The carried states by place.

@@ -55,10 +55,11 @@ class Lowered:
 
     Attributes:
         symbol: The graph; its outputs are the heads, then the new values of the moved arrays, then the states that are
-            handed over.
+            handed over, then those that learned ones have begun.
         heads: The heads in order.
         moved: The auxiliary arrays that get a new value, in order.
         handed: The carried input ports whose states are taken before the end, in order.
+        begun: The input ports whose initial states are learned, in order; what is shown of each is what it starts at.
         inputs: The input port of each argument.
         arrays: The arrays of each argument: one, or several that lie side by side.
         lengths: The length name of each argument that takes the true number of steps of each example.
@@ -72,6 +73,7 @@ class Lowered:
     heads: tuple[Head, ...]
     moved: tuple[str, ...]
     handed: tuple[str, ...]
+    begun: tuple[str, ...]
     inputs: FrozenMapping[str]
     arrays: FrozenMapping[tuple[str, ...]]
     lengths: FrozenMapping[str]
@@ -177,13 +179,16 @@ class _Lowering:
             self.values.update({Source(path, port): symbol for port, symbol in outputs.items()})
         shown = [self._head(head) for head in heads]
         moved = [mx.sym.BlockGrad(symbol, name=f"moved:{path}") for path, symbol in self.moved.items()]
-        symbol = mx.sym.Group([*shown, *moved, *(self._hand(port) for port in self.handing)])
+        handed = [self._hand(port) for port in self.handing]
+        begun = [mx.sym.BlockGrad(symbol, name=f"begun:{port}") for port, symbol in self.begun.items()]
+        symbol = mx.sym.Group([*shown, *moved, *handed, *begun])
         arguments = set(symbol.list_arguments())
         return Lowered(
             symbol=symbol,
             heads=heads,
             moved=tuple(self.moved),
             handed=tuple(self.handing),
+            begun=tuple(self.begun),
             inputs=FrozenMapping(self.inputs),
             arrays=FrozenMapping(self.arrays),
             lengths=FrozenMapping(

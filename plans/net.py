@@ -32,7 +32,7 @@ class NetGraph(Layer):
     In a path, a string is a layer, a layer's port as ``"layer.port"``, or, at an end only, a port of the net. A bare
     layer name means its first input, or its first output; a list at the beginning feeds a layer's inputs in order.
     An input that no path feeds becomes an input of the net under the port's own name (a loss brings "Target"), except
-    a recurrent state, which then starts at zeros. A net is a layer: nets can be nested.
+    a recurrent state, which then starts at its initial value. A net is a layer: nets can be nested.
 
     Args:
         layers: Layers (or nets) by name; names have no dot.

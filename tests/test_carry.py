@@ -330,6 +330,55 @@ def test_a_step_that_is_skipped_moves_no_state() -> None:
     assert np.isfinite(trainer.current_loss()["Loss"])
 
 
+@pytest.mark.parametrize("optimizer", [mxt.Adam(1e-9), mxt.SGD(1e-9, momentum=0.9)], ids=repr)
+@pytest.mark.parametrize("initial", [0.0, 0.25, "learned"])
+@pytest.mark.parametrize("way", ["new", "reset()", "reset=", "dropped", "evicted"])
+def test_a_row_that_begins_at_a_step_that_is_skipped_has_begun_all_the_same(
+    way: str, initial: Any, optimizer: Any
+) -> None:
+    plan = recurrent_plan(mxt.GRU(SIZE, initial=initial))
+    arrays = {"layer.InitialState": [0.1, 0.2, -0.3]} if initial == "learned" else None
+    capacity = 2 * SIZE * 4 if way == "evicted" else None
+    trainer = mxt.Trainer(plan, optimizer, 2, carry=True, on_nan="skip", state_capacity=capacity, arrays=arrays)
+    first, second, third = batches(4, 4, 4, rows=2)
+    bad = {**second, "Target": [np.full((4, 2), np.nan)] * 2}
+    trainer.update(first, streams=["a", "b"])
+    kept, streams = trainer.state["b"], ["a", "b"]
+    if way in {"new", "evicted"}:
+        streams = ["new", "b"]
+    elif way == "reset()":
+        trainer.reset(streams=["a"])
+    elif way == "dropped":
+        del trainer.state["a"]
+    trainer.update(bad, streams=streams, reset=[True, False] if way == "reset=" else None)
+    trainer.update(third, streams=streams)
+    assert trainer.stats().skipped in {(), (2,)}
+    fresh = mxt.Trainer(plan, optimizer, 2, carry=True, arrays=trainer.arrays)
+    fresh.state["b"] = kept
+    fresh.update(third, streams=["x", "b"])
+    np.testing.assert_allclose(trainer.state[streams[0]]["layer.State"], fresh.state["x"]["layer.State"], atol=1e-6)
+    np.testing.assert_allclose(trainer.state["b"]["layer.State"], fresh.state["b"]["layer.State"], atol=1e-6)
+
+
+def test_batches_that_were_dropped_say_which_rows_had_been_reset() -> None:
+    trainer, straight = (mxt.Trainer(recurrent_plan(), Still(), ROWS, carry=True) for _ in range(2))
+    first, second, third = batches(4, 4, 4)
+    bad = {**second, "Target": [np.full((4, 2), np.nan)] * ROWS}
+    for each in (trainer, straight):
+        each.update(first)
+    trainer.update(bad)
+    for each in (trainer, straight):
+        each.reset(rows=[True, False, False])
+    trainer.update(third)
+    with pytest.raises(mxt.StepError) as caught:
+        trainer.current_loss()
+    trainer.recover()
+    for _, batch in caught.value.dropped:
+        trainer.update(batch)
+    straight.update(third)
+    assert_same_states(states_of(trainer), states_of(straight))
+
+
 def test_a_state_that_is_not_finite_fails_its_own_step_and_not_the_next() -> None:
     net = mxt.NetGraph(
         {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_same, text_batch, values_of
+from conftest import assert_same, drawn_batch, text_batch, values_of
 from extra_layers import Cholesky
 from numpy.typing import NDArray
 
@@ -227,3 +227,11 @@ def test_check_gradients_finds_what_is_wrong_and_what_is_right(text_plan: mxt.Pl
         mxt.check_gradients(text_plan.net, {})  # type: ignore[arg-type]  # a mistake
     with pytest.raises(mxt.BatchError, match="missing"):
         mxt.check_gradients(text_plan, {})
+
+
+def test_a_batch_of_an_iterable_that_does_not_fit_is_named_by_its_number(trainer: mxt.Trainer) -> None:
+    good = drawn_batch(0)
+    with pytest.raises(
+        mxt.BatchError, match=r'batch 1 \(the first is 0\): the batch does not fit:\n.*no input "Inputs"'
+    ):
+        trainer.evaluate([good, {"Inputs": [1.0], "Target": [1.0]}])

@@ -126,7 +126,7 @@ def test_outputs_may_be_states_and_inputs_several() -> None:
 def test_what_cannot_be_is_refused_and_the_state_stays(linear_plan: mxt.Plan) -> None:
     with pytest.raises(mxt.ArgumentError, match="takes a net with arrays"):
         mxt.NetState(linear_plan)  # type: ignore[arg-type]
-    with pytest.raises(mxt.NetError, match="has none"):
+    with pytest.raises(mxt.NetError, match="no state to keep: no recurrent layer"):
         mxt.NetState(linear_plan.net)
     with pytest.raises(mxt.NetError, match=r'no values for "layer.InputWeights"; give a net with arrays'):
         mxt.NetState(recurrent_plan().net)
@@ -158,3 +158,45 @@ def test_ndarrays_are_taken_too() -> None:
     expected = state(x)["linear"]
     state.reset()
     np.testing.assert_array_equal(state(mx.nd.array(x))["linear"], expected)
+    many = mxt.NetState(trained(), ["linear"], batch_size=2)
+    many.reset({"layer.State": mx.nd.ones((2, SIZE))})
+    np.testing.assert_array_equal(many.states["layer.State"], np.ones((2, SIZE)))
+
+
+def test_lengths_of_a_batch_are_heeded_and_what_cannot_be_is_refused() -> None:
+    net, x = trained(), np.stack([sequence(5, seed)["Input"] for seed in range(2)])
+    padded, ragged = (mxt.NetState(net, ["linear"], batch_size=2) for _ in range(2))
+    padded(mxt.Batch({"Input": x}, lengths={"t": [3, 5]}))
+    ragged({"Input": [x[0, :3], x[1]]})
+    for port, found in padded.states.items():
+        np.testing.assert_array_equal(found, ragged.states[port])
+    with pytest.raises(mxt.BatchError, match="the batch has streams, reset, which a NetState does not heed"):
+        padded(mxt.Batch({"Input": x}, streams=[0, 1], reset=[True, False]))
+    with pytest.raises(mxt.BatchError, match=r"expected \(batch, t, 2\), found \(1, 2, 5, 2\)(.|\n)*adds one of 1"):
+        mxt.NetState(net, ["linear"])(x)
+
+
+def test_a_net_of_float64_stays_so() -> None:
+    plan = recurrent_plan(dtype="float64")
+    with mxt.Trainer(plan, mxt.SGD(0.1), 1) as trainer:
+        state = mxt.NetState(trainer.net(), ["linear"])
+        x = sequence(6)["Input"].astype(np.float64)
+        found = trainer.evaluate({"Input": x[None]}, outputs=["linear"]).outputs["linear"][0]
+    assert state(x)["linear"].dtype == np.float64
+    np.testing.assert_array_equal(mxt.NetState(trainer_net(plan), ["linear"])(x)["linear"], found)
+
+
+def trainer_net(plan: mxt.Plan) -> mxt.NetGraph:
+    with mxt.Trainer(plan, mxt.SGD(0.1), 1) as trainer:
+        return trainer.net()
+
+
+def test_states_that_are_not_kept_are_no_outputs_by_default() -> None:
+    net = mxt.NetGraph(
+        {"gru": mxt.GRU(2), "last": mxt.SequenceLast(), "add": mxt.Threading("plus"), "loss": mxt.MeanSquaredLoss()},
+        [("Input", "gru", "last"), (["last", "StateIn"], "add", "StateOut"), ("add", "loss", "Loss")],
+        inputs={"Input": mxt.Sequence("t", mxt.Vector(2)), "StateIn": mxt.Vector(2)},
+    )
+    plan = mxt.compile_plan(net, losses={"StateOut": 0.0})
+    state = mxt.NetState(trainer_net(plan), carry={"StateIn": "StateOut"})
+    assert set(state(sequence(3)["Input"])) == {"add"}

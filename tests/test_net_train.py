@@ -224,6 +224,12 @@ def test_a_function_gets_what_it_takes(net: mxt.NetGraph, make: Any, expected: l
     assert gen(2)["Input"] == expected
 
 
+def test_shuffled_examples_do_not_go_on_from_one_another(sequence_net: mxt.NetGraph) -> None:
+    data = {"Input": np.ones((4, 5)), "Target": np.zeros((4, 5))}
+    with pytest.raises(mxt.ArgumentError, match="shuffled examples do not: give shuffle=False"):
+        mxt.net_train(sequence_net, data, batch_size=2, carry=True)
+
+
 def test_a_function_may_return_a_batch_of_its_own(sequence_net: mxt.NetGraph) -> None:
     padded = {"Input": np.ones((2, 5)), "Target": np.zeros((2, 5))}
     own = mxt.Batch(padded, {"t": [5, 2]})
@@ -261,7 +267,7 @@ def test_a_function_may_make_sequences_of_any_lengths(sequence_net: mxt.NetGraph
         ({"net": "net"}, mxt.NetError, "takes a net"),
         ({"net": mxt.Linear()}, mxt.NetError, "takes a net"),
         ({"losses": {"Lss": 1.0}}, mxt.Error, "Lss"),
-        ({"data": 3}, mxt.ArgumentError, "data must be columns by input port.*or a function.*got 3"),
+        ({"data": 3}, mxt.ArgumentError, "data must be columns by input port.*or a function.*got int"),
         ({"data": [1.0]}, mxt.ArgumentError, "write the loop: for batch in batches"),
         ({"data": {}}, mxt.ArgumentError, "data must map input ports to columns"),
         ({"data": {"Inptu": [1.0]}}, mxt.UnknownNameError, 'did you mean "Input"'),

@@ -207,6 +207,7 @@ def test_a_stream_that_was_dropped_by_a_step_that_failed_is_there_again() -> Non
         trainer.current_loss()
     trainer.recover()
     assert_same_states(states_of(trainer), before)
+    assert trainer.state.dropped == 0
 
 
 def test_states_are_saved_and_loaded_bit_for_bit(tmp_path: Path) -> None:
