@@ -537,3 +537,12 @@ def test_a_learned_initial_state_that_something_else_feeds_is_refused() -> None:
         mxt.Vector(3, initial="a")  # type: ignore[arg-type]
     with pytest.raises(mxt.ArgumentError, match="a sequence has no initial value"):
         mxt.Sequence("t", mxt.Vector(3, initial=0.0))
+
+
+@pytest.mark.parametrize("layer", [mxt.LSTM(SIZE), mxt.GRU(SIZE)], ids=repr)
+def test_the_first_layer_is_named_also_where_its_states_leave_the_net(layer: Any) -> None:
+    trainer = mxt.Trainer(recurrent_plan(layer), mxt.SGD(0.1), ROWS, carry=True)
+    batch = batches(4)[0]
+    trainer.update({**batch, "Input": [np.full((4, 2), np.nan)] * ROWS})
+    with pytest.raises(mxt.StepError, match='in layer "layer"; input port "Input" of its batch is not finite'):
+        trainer.current_loss()

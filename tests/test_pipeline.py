@@ -373,3 +373,10 @@ def test_a_forked_child_is_told_that_it_cannot(trainer: mxt.Trainer) -> None:
     os.close(read)
     assert f"made in process {os.getpid()}" in text
     assert trainer.update(linear_batch()) == 2
+
+
+def test_a_staged_ndarray_comes_back_without_a_guard_too(linear_plan: mxt.Plan) -> None:
+    with mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4, guard=False) as trainer:
+        batch = linear_batch()
+        trainer.stage({**batch, "Input": mx.nd.array(batch["Input"])})
+        np.testing.assert_array_equal(trainer.unstage()["Input"], batch["Input"])
