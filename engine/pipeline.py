@@ -6,123 +6,29 @@ import contextlib
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
-
-import numpy as np
+from typing import Any, NoReturn
 
 from .._mxnet import mx
 from ..errors import Error, StepError
 from ..executors.batch import Batch
-from ..executors.bound import Bound, Bucket, Loaded
+from ..executors.bound import Bound
 from ..executors.bucketed import Buckets
-from ..executors.checked import CheckedBatch
-from ..executors.executor import Executor
 from ..executors.guard import Chain, Guard
 from ..executors.handles import Clock
 from ..executors.indices import check_indices
 from ..executors.inputs import Limits, check_batch
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
-from ..executors.state_table import INITIAL, Places
 from .interrupts import Uninterrupted
 from .losses import LossSums
 from .moves import Moves
 from .stats import KEPT, Recorder, Stats
+from .steps import Past, Ready, Staged, Step, port_not_finite, private_copy
 from .streams import Streams
 from .waiting import wait
 
 COLLATERAL = "its batch, run once more, went well: MXNet hands failures on to what runs beside them"
 NORM = "no layer did, but the square of the norm of its gradient"
-
-
-class Origin(NamedTuple):
-    """Where a batch comes from.
-
-    Attributes:
-        fed: The ports that came as outputs of an earlier step, with its number.
-        position: The position that came with it.
-    """
-
-    fed: Mapping[str, int]
-    position: tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A batch that has been checked, and the graph for it.
-
-    Attributes:
-        executor: The executor of its bucket.
-        bound: Its graph.
-        batch: The batch.
-        origin: Where it comes from.
-        seconds: How long the check took.
-    """
-
-    executor: Executor
-    bound: Bound
-    batch: CheckedBatch
-    origin: Origin
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Staged:
-    """A batch that is on its way to the device, to be a step.
-
-    Attributes:
-        ready: What it is.
-        loaded: Where its private copy is.
-        seconds_staging: How long it took to check and copy.
-    """
-
-    ready: Ready
-    loaded: Loaded
-    seconds_staging: float
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step that has been queued; it does not hold its graph, which may be released before it has finished.
-
-    Attributes:
-        number: Its number.
-        loaded: Its batch; host arrays are the caller's, who may have changed them, and its slot has private copies.
-        origin: Where the batch comes from.
-        bucket: The bucket of its graph.
-        guard: The guard of its graph.
-        slot: Where the guard puts its result.
-        queued: When it was queued, of `time.perf_counter`.
-        places: Where the carried states of its rows are.
-    """
-
-    number: int
-    loaded: Loaded
-    origin: Origin
-    bucket: Bucket
-    guard: Guard
-    slot: int
-    queued: float
-    places: Places | None
-
-    def is_judged(self) -> bool:
-        """Tell whether there is a verdict on it; does not wait."""
-        return self.guard.is_judged(self.slot, self.number)
-
-    def has_finished(self) -> bool:
-        """Tell whether its end can be seen; does not wait. One that failed has no such end."""
-        return self.guard.has_finished(self.slot, self.number)
-
-
-class _Past(NamedTuple):
-    """A step that has finished, or failed: what is needed to run it once more."""
-
-    number: int
-    batch: Batch
-    bucket: Bucket
-    places: Places | None
 
 
 class Pipeline:
@@ -171,7 +77,7 @@ class Pipeline:
         self._guards: weakref.WeakKeyDictionary[Bound, dict[bool, Guard]] = weakref.WeakKeyDictionary()
         self._snapshot = Snapshot(self._moved) if every > 1 else None
         self._good = 0  # the last step whose arrays can be gone back to
-        self._since: list[_Past] = []  # the steps after it that have finished
+        self._since: list[Past] = []  # the steps after it that have finished
         self.pending: deque[Step] = deque()
         self.losses: dict[int, LossSums] = {}
         self.failure: StepError | None = None
@@ -322,8 +228,8 @@ class Pipeline:
             if self._on_nan == "skip" and not verdict.finite:
                 self.recorder.skip(step.number)
         else:
-            batch = _private(step.loaded, step.origin, step.number, step.places)
-            self._since.append(_Past(step.number, batch, step.bucket, step.places))
+            batch = private_copy(step.loaded, step.origin, step.number, step.places)
+            self._since.append(Past(step.number, batch, step.bucket, step.places))
         sums = LossSums(self._store.plan)
         sums.add(verdict.losses, step.loaded.batch)
         self.losses[step.number] = sums
@@ -340,7 +246,7 @@ class Pipeline:
             culprit = self._culprit(step, batch)
             if culprit is not None and cause is None:
                 cause = culprit.cause
-            came = _port_not_finite(batch) if cause is None else None
+            came = port_not_finite(batch) if cause is None else None
             where = "" if culprit is None else f", in {culprit}"
             if cause is not None:
                 where += f": {str(cause).strip().splitlines()[-1]}"
@@ -366,9 +272,11 @@ class Pipeline:
     def _take_back(self, step: Step) -> tuple[Batch, tuple[tuple[int, Batch], ...]]:
         """Empty the queue; return private copies of the batch that failed, and of those behind it by step."""
         number = step.number
-        batches = [(found.number, _private(found.loaded, found.origin, number, found.places)) for found in self.pending]
+        batches = [
+            (found.number, private_copy(found.loaded, found.origin, number, found.places)) for found in self.pending
+        ]
         if self.staged is not None:
-            staged = _private(self.staged.loaded, self.staged.ready.origin, number)
+            staged = private_copy(self.staged.loaded, self.staged.ready.origin, number)
             if all(fed < number for fed in self.staged.ready.origin.fed.values()):
                 self._staged_batch = staged
             else:  # a part of it is an output of what failed
@@ -390,14 +298,14 @@ class Pipeline:
         text = f"step {number} was cut short while it was being queued, by {type(error).__name__}"
         self.failure = StepError(f"{text}: {error}" if str(error) else text, number, error)
         self.failure.bucket = dict(staged.ready.bound.bucket.lengths)
-        self.failure.batch = _private(staged.loaded, staged.ready.origin, number)
+        self.failure.batch = private_copy(staged.loaded, staged.ready.origin, number)
 
     def _culprit(self, step: Step, batch: Batch) -> Culprit | None:
         """Run the batch once more, and the optimizer; None where all goes well, or is not possible.
 
         Where arrays have gone back further than the step, the batches since then are run too, the first one first.
         """
-        for past in (*self._since, _Past(step.number, batch, step.bucket, step.places)):
+        for past in (*self._since, Past(step.number, batch, step.bucket, step.places)):
             with contextlib.suppress(Error):
                 ports = {**self._states_of(past), **past.batch}
                 whole = Batch(ports, past.batch.lengths, loss_from=past.batch.loss_from)
@@ -407,7 +315,7 @@ class Pipeline:
                     return culprit
         return None
 
-    def _states_of(self, past: _Past) -> dict[str, Any]:
+    def _states_of(self, past: Past) -> dict[str, Any]:
         """Return the carried states that a step began at."""
         if self._streams is None or past.places is None:
             return {}
@@ -455,7 +363,7 @@ class Pipeline:
     def unstage(self) -> Batch:
         """Take the staged batch back; return a private copy of it."""
         assert self.staged is not None  # the trainer has looked
-        batch = _private(self.staged.loaded, self.staged.ready.origin, self._clock.now + 1)
+        batch = private_copy(self.staged.loaded, self.staged.ready.origin, self._clock.now + 1)
         self.staged = None
         return batch
 
@@ -470,36 +378,3 @@ class Pipeline:
         self.staged = None
         self._guards.clear()
         self._moves.close()
-
-
-def _private(loaded: Loaded, origin: Origin, failed: int, places: Places | None = None) -> Batch:
-    """Return a private copy of a batch, without what came out of the step that failed, or of one behind it.
-
-    Rows that began anew say so, whatever made them.
-    """
-    ports = {}
-    for port in (*loaded.batch.host, *loaded.batch.device):
-        if origin.fed.get(port, 0) < failed:
-            with contextlib.suppress(mx.MXNetError):  # an output of what has failed elsewhere
-                ports[port] = loaded.kept(port)
-    lengths: Any = loaded.batch.lengths or None
-    batch, reset = loaded.batch, loaded.batch.reset
-    if places is not None and INITIAL in places.begins[: batch.rows]:
-        reset = places.begins[: batch.rows] == INITIAL
-    return Batch(
-        ports,
-        lengths,
-        batch.streams,
-        reset,
-        carry_at=batch.carry_at,
-        loss_from=batch.loss_from,
-        position=origin.position,
-    )
-
-
-def _port_not_finite(batch: Batch) -> str | None:
-    """Return the first input port whose numbers are not finite."""
-    for port, array in batch.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return port
-    return None

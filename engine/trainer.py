@@ -26,9 +26,10 @@ from .interrupts import Uninterrupted
 from .moves import Moves
 from .optimizers import Optimizer
 from .options import check_trainable, guarding_of, policy_of
-from .pipeline import Origin, Pipeline, Ready
+from .pipeline import Pipeline
 from .results import Results
 from .state import CarriedState, carry_of, limit_of
+from .steps import Origin, Ready
 from .streams import Streams
 
 if TYPE_CHECKING:

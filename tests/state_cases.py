@@ -13,6 +13,7 @@ from mxtrainer.plans.layers.base import Layer
 
 Sequence = dict[str, NDArray[Any]]
 WIDTH, SIZE = 2, 3
+ROWS = 3
 LAYERS = (mxt.LSTM(SIZE), mxt.GRU(SIZE), mxt.BasicRecurrent(SIZE), mxt.BasicRecurrent(SIZE, "relu"))
 
 
@@ -61,3 +62,10 @@ def assert_same_states(left: dict[Any, dict[str, NDArray[Any]]], right: dict[Any
     for stream, states in left.items():
         for port, state in states.items():
             assert state.tobytes() == right[stream][port].tobytes(), (stream, port)
+
+
+def batches(*steps: int, rows: int = ROWS) -> list[dict[str, Any]]:
+    """Return batches of so many steps each, which follow one another."""
+    whole = [sequence(sum(steps), seed) for seed in range(rows)]
+    begins = np.cumsum((0, *steps))
+    return [window(whole, [begin] * rows, [count] * rows) for begin, count in zip(begins.tolist(), steps)]

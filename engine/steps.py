@@ -1,0 +1,139 @@
+"""What a step is on its way: checked, staged, queued, and past; and a private copy of its batch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._mxnet import mx
+from ..executors.batch import Batch
+from ..executors.bound import Bound, Bucket, Loaded
+from ..executors.checked import CheckedBatch
+from ..executors.executor import Executor
+from ..executors.guard import Guard
+from ..executors.state_table import INITIAL, Places
+
+
+class Origin(NamedTuple):
+    """Where a batch comes from.
+
+    Attributes:
+        fed: The ports that came as outputs of an earlier step, with its number.
+        position: The position that came with it.
+    """
+
+    fed: Mapping[str, int]
+    position: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A batch that has been checked, and the graph for it.
+
+    Attributes:
+        executor: The executor of its bucket.
+        bound: Its graph.
+        batch: The batch.
+        origin: Where it comes from.
+        seconds: How long the check took.
+    """
+
+    executor: Executor
+    bound: Bound
+    batch: CheckedBatch
+    origin: Origin
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A batch that is on its way to the device, to be a step.
+
+    Attributes:
+        ready: What it is.
+        loaded: Where its private copy is.
+        seconds_staging: How long it took to check and copy.
+    """
+
+    ready: Ready
+    loaded: Loaded
+    seconds_staging: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that has been queued; it does not hold its graph, which may be released before it has finished.
+
+    Attributes:
+        number: Its number.
+        loaded: Its batch; host arrays are the caller's, who may have changed them, and its slot has private copies.
+        origin: Where the batch comes from.
+        bucket: The bucket of its graph.
+        guard: The guard of its graph.
+        slot: Where the guard puts its result.
+        queued: When it was queued, of `time.perf_counter`.
+        places: Where the carried states of its rows are.
+    """
+
+    number: int
+    loaded: Loaded
+    origin: Origin
+    bucket: Bucket
+    guard: Guard
+    slot: int
+    queued: float
+    places: Places | None
+
+    def is_judged(self) -> bool:
+        """Tell whether there is a verdict on it; does not wait."""
+        return self.guard.is_judged(self.slot, self.number)
+
+    def has_finished(self) -> bool:
+        """Tell whether its end can be seen; does not wait. One that failed has no such end."""
+        return self.guard.has_finished(self.slot, self.number)
+
+
+class Past(NamedTuple):
+    """A step that has finished, or failed: what is needed to run it once more."""
+
+    number: int
+    batch: Batch
+    bucket: Bucket
+    places: Places | None
+
+
+def private_copy(loaded: Loaded, origin: Origin, failed: int, places: Places | None = None) -> Batch:
+    """Return a private copy of a batch, without what came out of the step that failed, or of one behind it.
+
+    Rows that began anew say so, whatever made them.
+    """
+    ports = {}
+    for port in (*loaded.batch.host, *loaded.batch.device):
+        if origin.fed.get(port, 0) < failed:
+            with contextlib.suppress(mx.MXNetError):  # an output of what has failed elsewhere
+                ports[port] = loaded.kept(port)
+    lengths: Any = loaded.batch.lengths or None
+    batch, reset = loaded.batch, loaded.batch.reset
+    if places is not None and INITIAL in places.begins[: batch.rows]:
+        reset = places.begins[: batch.rows] == INITIAL
+    return Batch(
+        ports,
+        lengths,
+        batch.streams,
+        reset,
+        carry_at=batch.carry_at,
+        loss_from=batch.loss_from,
+        position=origin.position,
+    )
+
+
+def port_not_finite(batch: Batch) -> str | None:
+    """Return the first input port whose numbers are not finite."""
+    for port, array in batch.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return port
+    return None
