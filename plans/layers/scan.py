@@ -14,11 +14,11 @@ from .base import Node, Symbol, flat_size, per_row, side_by_side
 from .inner import Frame, Inside, NetLayer, all_steps
 
 #: Up to so many layers times steps, the loop is unrolled; above, it is one operator, MXNet's foreach. Unrolled, a
-#: training step takes less time, at best half (8 rows of 32 units, 100 steps: 7 against 15 ms with a tanh cell, 24
-#: against 50 with an LSTM of 17 layers; 32 rows of 128 units, 300 steps: 83 against 104, and 242 against 339), and
-#: updates return sooner: foreach issues its operators one by one in the calling thread (that LSTM, 100 steps: after 49
-#: of 119 ms, against 3 of 80). But the bind grows with the length (bind and first step of that LSTM, 8 rows of 32
-#: units: 30 ms for 5 steps, 189 for 100, 482 for 300; with foreach 26, 75 and 183).
+#: training step takes less time, at best half (8 rows of 32 units, 100 steps: 8 against 16 ms with a tanh cell, 19
+#: against 39 with an LSTM of 17 layers; 32 rows of 128 units, 300 steps: 76 against 112, and 250 against 305), and
+#: updates return sooner: foreach issues its operators one by one in the calling thread (that LSTM, 100 steps: after 29
+#: of 100 ms, against 3 of 80). But the bind grows with the length (bind and first step of that LSTM, 8 rows of 32
+#: units: 24 ms for 5 steps, 130 for 100, 391 for 300; with foreach 18, 60 and 148).
 #: benchmarks/folds.py measures it.
 LARGEST_UNROLLED = 4000
 #: Operators that foreach does not run right, and random ones: inside of it the gradients of RNN, say, are wrong.
