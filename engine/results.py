@@ -16,6 +16,7 @@ from ..mappings import FrozenMapping
 from ..plans.net import NetGraph
 from ..resources import Resource
 from .losses import Losses, check_reduction
+from .norms import GradientMapping, NormGraph, Norms
 from .pipeline import Pipeline
 from .stats import Stats
 from .trace import Timeline
@@ -38,6 +39,7 @@ class Results(Resource):
         self._last: Bound | None = None
         self._given = 0
         self._net: tuple[int, NetGraph] | None = None
+        self._norm_graph: NormGraph | None = None
         self._closed = False
         self._process = os.getpid()
         self._lock = threading.RLock()
@@ -112,7 +114,7 @@ class Results(Resource):
         with self._alone():
             self._check_alive()
             self._steps.look()
-            new = [step for step in self._steps.losses if step > self._given]
+            new = [step for step in self._steps.losses if self._given < step <= self._steps.done]
             found = [(step, self._loss(step, reduction)) for step in new]
             self._given = max(new, default=self._given)
             return found
@@ -146,8 +148,10 @@ class Results(Resource):
         return self._store.handles(self._collect)
 
     @property
-    def gradients(self) -> ArrayMapping:
-        """Live handles on the gradients of the last step's weighted mean loss, by array, and of inputs asked for.
+    def gradients(self) -> GradientMapping:
+        """Live handles on the gradients of the last pass's weighted mean loss, by array, and of inputs asked for.
+
+        Between `compute` and `apply` they can be written too. ``gradients.norms()`` gives the norm of each.
 
         Raises:
             Error: There was no step yet.
@@ -157,7 +161,14 @@ class Results(Resource):
         if self._last is None:
             raise Error("there are no gradients yet: call update(batch) first")
         inputs = self._last.input_gradient_handles(self._collect)
-        return ArrayMapping({**self._store.gradient_handles(self._collect), **inputs}, "gradient", "the plan")
+        return GradientMapping({**self._store.gradient_handles(self._collect), **inputs}, self._norms)
+
+    def _norms(self) -> Norms:
+        with self._alone():
+            self._check_alive()
+            if self._norm_graph is None:
+                self._norm_graph = NormGraph(self._store)
+            return self._norm_graph.norms(self._collect)
 
     def net(self) -> NetGraph:
         """Return the net with its current arrays, as numpy copies; waits.

@@ -15,8 +15,8 @@ from ..errors import ArgumentError
 from ..plans.lowering import SKIPPED
 from .capi import prepared
 from .checked import CheckedBatch, Host, Steps
+from .host_memory import host_slot
 
-CACHE_LINE = 64  # bytes
 GROWTH = 1.5
 
 
@@ -264,13 +264,3 @@ def _copy_padded(host: NDArray[Any], value: NDArray[Any], lengths: NDArray[np.in
     with np.errstate(over="ignore", invalid="ignore"):
         np.copyto(host[:, :longest], value[:, :longest], casting="unsafe")
     host[np.arange(host.shape[1]) >= lengths[:, None]] = 0
-
-
-def host_slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
-    """Return aligned host memory, and an NDArray over the same memory."""
-    itemsize = np.dtype(dtype).itemsize
-    raw = np.zeros(size * itemsize + CACHE_LINE, np.uint8)
-    begin = -raw.ctypes.data % CACHE_LINE
-    host = raw[begin : begin + size * itemsize].view(dtype)
-    # from_numpy makes the array that it is given read-only, so it is given a view
-    return host, mx.nd.from_numpy(host[:], zero_copy=True)
