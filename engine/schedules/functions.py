@@ -51,7 +51,7 @@ class constant(Warmed):
 @register
 @dataclass(frozen=True, repr=False)
 class polynomial(Run):
-    """From one rate to another along a power of what is left: a line, as it is given.
+    """From one rate to another along a power of what is left: in a line by default.
 
     After k of n steps it is ``end + (rate - end) * (1 - k / n)**power``: ``rate`` at the first of them, and ``end`` at
     every step behind the last.
@@ -61,12 +61,12 @@ class polynomial(Run):
         power: The power, above 0.
         end: The learning rate at the end.
         warmup: The number of steps before, in which it rises in a line: at step k of them it is ``rate * k / warmup``.
-        steps: The number of steps after the warm-up; None for all that the training has.
+        steps: The number of steps after the warm-up; None for all that are left.
 
     Raises:
         ArgumentError: A number is outside of its range.
 
-    Reference: Chen et al. 2016, "DeepLab", section 4.1.2, with power 0.9.
+    Reference: Chen et al. 2016, "DeepLab: semantic image segmentation", whose power is 0.9.
 
     Example:
         >>> rate = polynomial(0.1, steps=4)
@@ -105,7 +105,7 @@ class cosine(Run):
         rate: The learning rate at the beginning.
         end: The learning rate at the end.
         warmup: The number of steps before, in which it rises in a line: at step k of them it is ``rate * k / warmup``.
-        steps: The number of steps after the warm-up; None for all that the training has.
+        steps: The number of steps after the warm-up; None for all that are left.
 
     Raises:
         ArgumentError: A number is outside of its range.
