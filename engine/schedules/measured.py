@@ -86,7 +86,7 @@ class plateau(Schedule):
         better = self._is_better(value)
         best = value if better else self.best
         if self.resting:
-            return replace(self, best=best, waited=0, resting=self.resting - 1)
+            return replace(self, best=best, resting=self.resting - 1)
         waited = 0 if better else self.waited + 1
         if waited <= self.patience:
             return replace(self, best=best, waited=waited)
