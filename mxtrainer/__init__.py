@@ -2,6 +2,7 @@
 
 from . import buckets as buckets
 from . import errors as errors
+from . import schedules as schedules
 from .engine.batches import Batches as Batches
 from .engine.evaluation import Evaluation as Evaluation
 from .engine.losses import Losses as Losses
@@ -157,5 +158,6 @@ __all__ = [
     "lanes",
     "net_train",
     "prefetch",
+    "schedules",
     "stream",
 ]
