@@ -42,6 +42,7 @@ class OperatorMove:
         self._formula = formula
         self._places = places
         self._scale = scale
+        self._seal: Any = None
         self._context, self._dtype = parameters.context, np.dtype(parameters.dtype).name
         self._constants = [self._number(constant) for constant in constants]
         self._views = [
@@ -59,10 +60,14 @@ class OperatorMove:
         pairs = [pair for place, views in zip(self._places, self._views) for pair in self._moved(place, rate, *views)]
         go = mx.nd.broadcast_greater(self._scale, mx.nd.zeros_like(self._scale))
         firsts = [new[:1].astype(self._dtype) for _, new in pairs]
-        go = mx.nd.concat(go, *firsts, dim=0)[:1]  # if one of them has failed, none is taken over
+        if self._seal is None:
+            self._seal = mx.nd.zeros((1 + len(firsts),), ctx=self._context, dtype=self._dtype)
+        # If one of them has failed none is taken over, whoever is told of it: this is not written then, and says no.
+        mx.nd.concat(go, *firsts, dim=0, out=self._seal)
         for old, new in pairs:
             row, taken = old.reshape((1, -1)), new.reshape((1, -1))
-            mx.nd.where(go, taken, row, out=row)
+            mx.nd.where(self._seal[:1], taken, row, out=row)
+        self._seal[:] = 0
 
     def _moved(
         self, place: Place, rate: float, w: Any, g: Any, states: tuple[Any, ...], count: Any

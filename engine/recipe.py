@@ -41,7 +41,7 @@ class Recipe:
         if not self.paths:
             raise NetError("the rules of the optimizer freeze all arrays, so there is nothing to train")
         self._total = None if total_steps is None else positive_int(total_steps, "total_steps")
-        self._schedule = check_total(optimizer.learning_rate, self._total)
+        self.set_rate(optimizer.learning_rate)
         self._chosen: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.loss_weights = LossWeights(plan)
 
@@ -64,7 +64,9 @@ class Recipe:
         Raises:
             ArgumentError: It is none, or needs to know how many steps there will be.
         """
-        self._schedule = check_total(check_schedule(rate, "learning_rate"), self._total)
+        schedule = check_schedule(rate, "learning_rate")
+        check_total(schedule, self._total)
+        self._schedule: Rate = schedule
 
     def order(
         self, step: int, only: str | Sequence[str] | None = None, losses: Mapping[str, float] | None = None

@@ -178,26 +178,23 @@ class Guard:
             keeping = self._carried.keeping(self.go)
             if self._watch.on_nan == "skip":
                 keeping += self._carried.beginning(self._skipped)
+        moving = []
+        if self._selected:
+            pairs = list(zip(self._selected, self._auxiliary.values()))
+            moving = [copying(pairs, self._selected, [self._store.auxiliary.array])]
         taking = [] if snapshot is None else snapshot.taking(self.go)
-        return [*keeping, *taking, *self._ending(result)]
+        return [*keeping, *moving, *taking, *self._ending(result)]
 
     def _ending(self, result: Any) -> list[Callable[[], None]]:
-        """Return what hands over the result and the auxiliary arrays, and takes back what said go."""
-        parameters, auxiliary, size = self._store.parameters.array, self._store.auxiliary.array, self._packed.size
+        """Return what hands over the result, once the parameters have moved, and takes back what said go."""
+        parameters, size = self._store.parameters.array, self._packed.size
         spent = [self.go, self._skipped, self.scale]
-        pairs = [(self._packed, result[:size]), *zip(self._selected, self._auxiliary.values())]
-        pairs.append((self._packed[:1], self._chain.passed))
+        pairs = [(self._packed, result[:size]), (self._packed[:1], self._chain.passed)]
         if usable(self._store.context):
             zero = mx.nd.zeros((1,), ctx=self._store.context, dtype=self._store.plan.dtype)
             pairs += [(zero, array) for array in spent]
-            changed = [] if auxiliary is None else [auxiliary]
-            return [
-                copying(
-                    pairs,
-                    [self._packed, *self._selected, zero, *([parameters] if self._watch.moves else [])],
-                    [result, self._chain.passed, *changed, *spent],
-                )
-            ]
+            reads = [self._packed, zero, *([parameters] if self._watch.moves else [])]
+            return [copying(pairs, reads, [result, self._chain.passed, *spent])]
         # not by Concat: it uses scratch memory that operators of the whole process share, and their failures with it
         calls = [prepared("_copyto", [source], [target]) for source, target in pairs]
         if self._watch.moves:
