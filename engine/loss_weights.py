@@ -25,7 +25,7 @@ class LossWeights(MutableMapping[str, float]):
     def __init__(self, plan: Plan) -> None:
         """Start with the plan's own."""
         self._plan = plan
-        self._weights = weights_of(plan)
+        self._weights: Mapping[str, float] = weights_of(plan)
         self._ports = tuple(port for port in plan.loss_ports if plan.losses[port].trained)
         self._heads: dict[frozenset[str], tuple[Head, ...] | None] = {self._trained(self._weights): None}
 
@@ -109,9 +109,8 @@ class LossWeights(MutableMapping[str, float]):
             for port in self._trained(weights)
         }
         if len(set(counted.values())) > 1:
-            listed = ", ".join(
-                f"{port} by {'examples' if length is None else 'steps'}" for port, length in counted.items()
-            )
+            ways = {port: "examples" if length is None else "steps" for port, length in counted.items()}
+            listed = ", ".join(f"{port} by {way}" for port, way in ways.items())
             raise ArgumentError(
                 f"accumulate: the means of the losses go over different counts ({listed}), so batches have no one weight"
             )

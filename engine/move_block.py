@@ -5,7 +5,7 @@ Words of 64 bits: the header, then `ROW` words for each array that moves.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,22 @@ class Place(NamedTuple):
     gradient: int
     size: int
     settings: Settings
+
+
+class Arrays(NamedTuple):
+    """The arrays of a trainer that moves read and write, NDArrays.
+
+    Attributes:
+        parameters: ``(elements,)``.
+        gradients: ``(elements,)``, of those that are not frozen.
+        states: ``(states, elements)``, laid out as the gradients; None where the formula has none.
+        counts: ``(arrays,)`` float64: how often each array has moved.
+    """
+
+    parameters: Any
+    gradients: Any
+    states: Any
+    counts: Any
 
 
 def words_of(places: tuple[Place, ...], constants: tuple[float, ...]) -> NDArray[np.int64]:

@@ -81,23 +81,22 @@ def _move(_: Any, block: Any) -> None:
         walk(
             carray(pointer(words[PARAMETERS] + ITEM * words[at + PARAMETER], REAL), words[at + SIZE]),
             carray(pointer(words[GRADIENTS] + ITEM * words[at + GRADIENT], REAL), words[at + SIZE]),
-            words[STATES] + ITEM * words[at + GRADIENT],
-            words[STRIDE],
+            (words[STATES] + ITEM * words[at + GRADIENT], words[STRIDE]),
             (scale, REAL(reals[at + CLIP_GRADIENT]), REAL(COUPLED * decay)),
             REAL(reals[at + CLIP_WEIGHTS]),
             numbers(REAL, constants, rate, decay, count[0]),
         )
 
 
-def _walk_0(w: Any, g: Any, states: Any, stride: Any, before: Any, limit: Any, n: Any) -> None:
+def _walk_0(w: Any, g: Any, _: Any, before: Any, limit: Any, n: Any) -> None:
     for i in range(w.size):
         x = w[i]
         y = gradient(x, g[i], before[0], before[1], before[2])
         w[i] = clipped(x - direction(x, y, (y,), n), limit)
 
 
-def _walk_1(w: Any, g: Any, states: Any, stride: Any, before: Any, limit: Any, n: Any) -> None:
-    a = carray(pointer(states, REAL), w.size)
+def _walk_1(w: Any, g: Any, states: Any, before: Any, limit: Any, n: Any) -> None:
+    a = carray(pointer(states[0], REAL), w.size)
     for i in range(w.size):
         x = w[i]
         y = gradient(x, g[i], before[0], before[1], before[2])
@@ -106,8 +105,8 @@ def _walk_1(w: Any, g: Any, states: Any, stride: Any, before: Any, limit: Any, n
         w[i] = clipped(x - direction(x, y, new, n), limit)
 
 
-def _walk_2(w: Any, g: Any, states: Any, stride: Any, before: Any, limit: Any, n: Any) -> None:
-    a, b = carray(pointer(states, REAL), w.size), carray(pointer(states + stride, REAL), w.size)
+def _walk_2(w: Any, g: Any, states: Any, before: Any, limit: Any, n: Any) -> None:
+    a, b = carray(pointer(states[0], REAL), w.size), carray(pointer(states[0] + states[1], REAL), w.size)
     for i in range(w.size):
         x = w[i]
         y = gradient(x, g[i], before[0], before[1], before[2])
@@ -116,9 +115,9 @@ def _walk_2(w: Any, g: Any, states: Any, stride: Any, before: Any, limit: Any, n
         w[i] = clipped(x - direction(x, y, new, n), limit)
 
 
-def _walk_3(w: Any, g: Any, states: Any, stride: Any, before: Any, limit: Any, n: Any) -> None:
-    a, b = carray(pointer(states, REAL), w.size), carray(pointer(states + stride, REAL), w.size)
-    c = carray(pointer(states + 2 * stride, REAL), w.size)
+def _walk_3(w: Any, g: Any, states: Any, before: Any, limit: Any, n: Any) -> None:
+    a, b = carray(pointer(states[0], REAL), w.size), carray(pointer(states[0] + states[1], REAL), w.size)
+    c = carray(pointer(states[0] + 2 * states[1], REAL), w.size)
     for i in range(w.size):
         x = w[i]
         y = gradient(x, g[i], before[0], before[1], before[2])
@@ -130,9 +129,9 @@ def _walk_3(w: Any, g: Any, states: Any, stride: Any, before: Any, limit: Any, n
 _WALKS = {0: _walk_0, 1: _walk_1, 2: _walk_2, 3: _walk_3}
 
 
-def _walk_trusting(w: Any, g: Any, states: Any, stride: Any, before: Any, limit: Any, n: Any) -> None:
-    a, b = carray(pointer(states, REAL), w.size), carray(pointer(states + stride, REAL), w.size)
-    of_array, of_move = 0.0, 0.0
+def _walk_trusting(w: Any, g: Any, states: Any, before: Any, limit: Any, n: Any) -> None:
+    a, b = carray(pointer(states[0], REAL), w.size), carray(pointer(states[0] + states[1], REAL), w.size)
+    of_array = of_move = np.float64(0.0)
     for i in range(w.size):
         x = w[i]
         y = gradient(x, g[i], before[0], before[1], before[2])

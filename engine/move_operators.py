@@ -1,4 +1,4 @@
-"""The move of parameters by MXNet's operators, where there is no kernel: the same bits, many more passes over memory."""
+"""The move of parameters by MXNet's operators, where there is no kernel: the same bits, by many more passes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from .._mxnet import mx
 from . import formulas
 from .formulas import Formula
-from .move_block import Place
+from .move_block import Arrays, Place
 
 
 class OperatorMove:
@@ -20,10 +20,7 @@ class OperatorMove:
         formula: The formula.
         constants: What the formula takes.
         places: The arrays that move.
-        parameters: ``(elements,)``.
-        gradients: ``(elements,)``.
-        states: ``(states, elements)``, laid out as the gradients; None where the formula has none.
-        counts: ``(arrays,)`` float64: how often each array has moved.
+        arrays: All arrays.
         scale: ``(1,)``: the factor of gradients; where it is 0 or NaN nothing changes a bit.
     """
 
@@ -32,13 +29,11 @@ class OperatorMove:
         formula: Formula,
         constants: Sequence[float],
         places: tuple[Place, ...],
-        parameters: Any,
-        gradients: Any,
-        states: Any,
-        counts: Any,
+        arrays: Arrays,
         scale: Any,
     ) -> None:
         """Take views."""
+        parameters, gradients, states, counts = arrays
         self._formula = formula
         self._places = places
         self._scale = scale

@@ -14,7 +14,7 @@ from ..executors.capi import address_of, pushed
 from ..executors.guard import Guard
 from ..executors.kernels import block_of, usable
 from ..executors.store import ParameterStore
-from .move_block import COUNTS, GRADIENTS, PARAMETERS, RATE, SCALE, STATES, STRIDE, Place, words_of
+from .move_block import COUNTS, GRADIENTS, PARAMETERS, RATE, SCALE, STATES, STRIDE, Arrays, Place, words_of
 from .move_operators import OperatorMove
 from .optimizers import Optimizer
 from .rules import RuleTable
@@ -35,27 +35,30 @@ class Moves:
     def __init__(self, optimizer: Optimizer, store: ParameterStore, rules: RuleTable, slots: int) -> None:
         """Make the optimizer's state: zeros."""
         self._formula, self._constants = optimizer.formula, optimizer.constants
-        self._parameters, self._gradients = store.parameters.array, store.gradients.array
         self._slots = slots
         self._clips = any(min(found.clip_gradient, found.clip_weights) < math.inf for found in rules.values())
         self.places = {
             path: Place(number, store.parameters.offsets[path], begin, store.gradients.specs[path].size, rules[path])
             for number, (path, begin) in enumerate(store.gradients.offsets.items())
         }
-        context, elements = store.context, self._gradients.size
-        states = self._formula.states
-        self._states = mx.nd.zeros((states, elements), ctx=context, dtype=store.plan.dtype) if states else None
-        self._counts = mx.nd.zeros((len(self.places),), ctx=context, dtype="float64")
+        gradients, states = store.gradients.array, self._formula.states
+        self._arrays = Arrays(
+            store.parameters.array,
+            gradients,
+            mx.nd.zeros((states, gradients.size), ctx=store.context, dtype=store.plan.dtype) if states else None,
+            mx.nd.zeros((len(self.places),), ctx=store.context, dtype="float64"),
+        )
         self._prepared: weakref.WeakKeyDictionary[Guard, Move] = weakref.WeakKeyDictionary()
 
     @property
     def moved(self) -> list[Any]:
         """The parameters and the optimizer's state."""
-        return [self._parameters, *([] if self._states is None else [self._states]), self._counts]
+        parameters, _, states, counts = self._arrays
+        return [parameters, *([] if states is None else [states]), counts]
 
     def close(self) -> None:
         """Let go of the state."""
-        self._states = None
+        self._arrays = self._arrays._replace(states=None)
         self._prepared.clear()
 
     def queue(self, rate: float, slot: int, guard: Guard) -> None:
@@ -63,7 +66,7 @@ class Moves:
         move = self._prepared.get(guard)
         if move is None:
             places = tuple(self.places[path] for path in guard.paths)
-            ours = usable(self._parameters.context)
+            ours = usable(self._arrays.parameters.context)
             move = self._by_kernel(places, guard.scale) if ours else self._by_operators(places, guard.scale)
             self._prepared[guard] = move
         move(rate, slot)
@@ -71,17 +74,19 @@ class Moves:
     def _by_kernel(self, places: tuple[Place, ...], scale: Any) -> Move:
         from .move_kernel import move_kernel  # numba takes its time to be imported
 
-        dtype = np.dtype(self._parameters.dtype)
+        parameters, gradients, states, counts = self._arrays
+        dtype = np.dtype(parameters.dtype)
         words = words_of(places, self._constants)
-        words[[PARAMETERS, GRADIENTS]] = address_of(self._parameters), address_of(self._gradients)
-        words[[COUNTS, SCALE]] = address_of(self._counts), address_of(scale)
-        if self._states is not None:
-            words[[STATES, STRIDE]] = address_of(self._states), dtype.itemsize * self._gradients.size
+        words[[PARAMETERS, GRADIENTS, COUNTS, SCALE]] = [
+            address_of(array) for array in (parameters, gradients, counts, scale)
+        ]
+        if states is not None:
+            words[[STATES, STRIDE]] = address_of(states), dtype.itemsize * gradients.size
         kernel = move_kernel(self._formula, dtype.name, self._clips)
         calls = []
         for _ in range(self._slots):
             host, block = block_of(words)
-            calls.append((host.view(np.float64), pushed(kernel, block, [self._gradients, scale], self.moved)))
+            calls.append((host.view(np.float64), pushed(kernel, block, [gradients, scale], self.moved)))
 
         def queue(rate: float, slot: int) -> None:
             reals, call = calls[slot]
@@ -91,6 +96,5 @@ class Moves:
         return queue
 
     def _by_operators(self, places: tuple[Place, ...], scale: Any) -> Move:
-        arrays = self._parameters, self._gradients, self._states, self._counts
-        move = OperatorMove(self._formula, self._constants, places, *arrays, scale)
+        move = OperatorMove(self._formula, self._constants, places, self._arrays, scale)
         return lambda rate, _: move(rate)

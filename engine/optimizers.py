@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import real_number
 from ..errors import ArgumentError
@@ -15,15 +15,18 @@ from .formulas import Formula
 from .rules import Rule, Settings, check_rules, check_settings
 from .schedules import Rate, check_schedule
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 @dataclass(frozen=True, repr=False)
 class Optimizer(Value):
     """The base of the optimizers: what they all have.
 
-    A step moves each array in this order: the gradient of the weighted mean loss is scaled so that the norm of all of it
-    is at most `clip_norm`; its elements are clipped; the weight decay is added to it, ``g + weight_decay * w``, except in
-    AdamW and LAMB, which take it from the array by itself; the optimizer's formula moves the array; its elements are
-    clipped. Numbers that are the same for all arrays can be others by `rules`.
+    A step moves each array in this order: the gradient of the weighted mean loss is scaled so that the norm of all of
+    it is at most `clip_norm`; its elements are clipped; the weight decay is added to it, ``g + weight_decay * w``,
+    except in AdamW and LAMB, which take it from the array by itself; the optimizer's formula moves the array; its
+    elements are clipped. Numbers that are the same for all arrays can be others by `rules`.
 
     To write one of your own, make it a frozen dataclass with `mxtrainer.values.register`, and give it a `formula`.
 
@@ -33,8 +36,8 @@ class Optimizer(Value):
         clip_norm: The largest norm of the gradient of all arrays that move, together; None: any.
         clip_gradient: The largest absolute value of a gradient's element; None: any.
         clip_weights: The largest absolute value of an array's element after a move; None: any.
-        rules: Pairs of a pattern and a `Rule`: what is done otherwise for arrays whose whole path the pattern matches, a
-            glob such as "lstm.*Biases", or that belong to the layer or the net of that name. Setting by setting, the
+        rules: Pairs of a pattern and a `Rule`: what is done otherwise for arrays whose whole path the pattern matches,
+            a glob such as "lstm.*Biases", or that belong to the layer or the net of that name. Setting by setting, the
             first rule that matches counts.
 
     Raises:
@@ -47,6 +50,16 @@ class Optimizer(Value):
     clip_gradient: float | None = None
     clip_weights: float | None = None
     rules: tuple[tuple[str, Rule], ...] = ()
+
+    def __new__(cls, *positional: object, **_: object) -> Self:
+        """Refuse a second number without a name: to other libraries it is the momentum, or beta1.
+
+        Raises:
+            ArgumentError: There is one.
+        """
+        if len(positional) > 1:
+            raise ArgumentError(f"{cls.__name__} takes only the learning rate without a name, got {positional!r}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -72,8 +85,10 @@ class Optimizer(Value):
     @property
     def settings(self) -> Settings:
         """What it does with arrays that no rule matches."""
-        limits = (math.inf if limit is None else limit for limit in (self.clip_gradient, self.clip_weights))
-        return Settings(1.0, self.weight_decay, *limits)
+        clip_gradient, clip_weights = (
+            math.inf if limit is None else limit for limit in (self.clip_gradient, self.clip_weights)
+        )
+        return Settings(1.0, self.weight_decay, clip_gradient, clip_weights)
 
     def _check(self, field: str, **limits: float) -> None:
         """Check that a field is a number within its limits."""
@@ -143,11 +158,11 @@ class SGD(Optimizer):
 @register
 @dataclass(frozen=True, repr=False)
 class Adam(Optimizer):
-    """Adam: steps by the mean of the gradient over the root of the mean of its square, both corrected for their start.
+    """Adam: steps by the mean gradient over the root of the mean square, both corrected for their start.
 
     ``m = beta1 m + (1 - beta1) g``, ``v = beta2 v + (1 - beta2) g**2``,
-    ``w -= learning_rate * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + epsilon)``, where ``t`` counts the moves of
-    the array.
+    ``w -= learning_rate * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + epsilon)``, where ``t`` counts the moves
+    of the array.
 
     Args:
         learning_rate: The step size; all of `Optimizer` can be given too.
@@ -268,8 +283,8 @@ class RMSProp(Optimizer):
     Raises:
         ArgumentError: A number is outside of its range.
 
-    References: Tieleman and Hinton 2012, "Lecture 6.5: rmsprop"; Graves 2013, "Generating sequences with recurrent neural
-    networks", equations 38 to 41, with epsilon beside the root.
+    References: Tieleman and Hinton 2012, "Lecture 6.5: rmsprop"; Graves 2013, "Generating sequences with recurrent
+    neural networks", equations 38 to 41, with epsilon beside the root.
 
     Example:
         >>> RMSProp(1e-3, momentum=0.9, centred=True)

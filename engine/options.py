@@ -25,8 +25,9 @@ def check_trainable(plan: object, optimizer: object) -> None:
     if not isinstance(plan, Plan):
         raise ArgumentError(f"Trainer takes a plan (see compile_plan), got {plan!r}")
     if not isinstance(optimizer, Optimizer):
-        known = isinstance(optimizer, type) and issubclass(optimizer, Optimizer)
-        hint = f"; write {optimizer.__name__}()" if known else ""
+        hint = ""
+        if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+            hint = f"; write {optimizer.__name__}()"
         raise ArgumentError(f"Trainer takes an optimizer such as Adam(), got {optimizer!r}{hint}")
     if not plan.parameters:
         raise NetError("the plan has no parameters, so there is nothing to train; instantiate() runs it")

@@ -237,8 +237,9 @@ class Pipeline:
         self._moves.queue(order.rate, tick % self._depth, guard)
         guard.finish(tick % self._depth)
         self._store.touch()
-        changes = {"tick": tick, "moves": True, "has_pass": False, "guard": guard, "slot": tick % self._depth}
-        self.pending.append(replace(opened, queued=begin, **changes))
+        self.pending.append(
+            replace(opened, tick=tick, moves=True, has_pass=False, guard=guard, slot=tick % self._depth, queued=begin)
+        )
         self._close_step()
         return opened.number
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from ..arguments import real_number
 from ..errors import ArgumentError, nearest
@@ -135,7 +135,7 @@ def resolve(rules: Rules, default: Settings, paths: Sequence[str]) -> RuleTable:
 
 
 def _settings(path: str, rules: Rules, default: Settings) -> Settings:
-    found: dict[str, Union[float, bool]] = {}
+    found: dict[str, Any] = {}
     for _, rule in [pair for pair in rules if matching(pair[0], [path])]:
         for field in fields(rule):
             value = getattr(rule, field.name)

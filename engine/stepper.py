@@ -119,8 +119,8 @@ class Stepper(Results):
             streams: The stream of each row, a string or an integer, whose carried state it goes on from and leaves; one
                 that is unknown starts anew. None: each row's number.
             reset: One boolean a row: whether it begins a sequence, and so starts at the initial state.
-            only: The arrays that move at this step, a pattern or several, as those of the optimizer's rules; others keep
-                every bit, and their moments. None: all that are not frozen.
+            only: The arrays that move at this step, a pattern or several, as those of the optimizer's rules; others
+                keep every bit, and their moments. None: all that are not frozen.
             losses: The weights of this step's losses; those that are not named have 0. None: those of `loss_weights`.
 
         Returns:
@@ -428,8 +428,8 @@ class Stepper(Results):
         opened = self._steps.opened
         if opened is not None:
             raise Error(
-                f"{what}: step {opened.number} was begun by compute() or accumulate(), and its gradients have not moved "
-                f"anything yet; call apply(), or discard()"
+                f"{what}: step {opened.number} was begun by compute() or accumulate(), and its gradients have moved "
+                f"nothing yet; call apply(), or discard()"
             )
 
     def _begun(self, what: str) -> int:

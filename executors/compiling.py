@@ -56,7 +56,7 @@ def _content(function: Any) -> bytes:
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
-def pointer(_: Any, address: Any, like: Any) -> Any:
+def pointer(_: Any, address: Any, like: Any) -> Any:  # noqa: ARG001 - the compiler's own arguments come first
     """Return an address as a pointer to numbers of a type, inside of a kernel."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

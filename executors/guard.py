@@ -120,7 +120,7 @@ class Guard:
 
     Attributes:
         paths: The arrays whose gradients it looks at.
-        scale: ``(1,)``: the factor of gradients where the arrays may move, 1 or what clips their norm; NaN or 0 elsewhere.
+        scale: ``(1,)``: the factor of gradients, 1 or what clips their norm; NaN or 0 where arrays may not move.
         go: ``(1,)``: 1 where anything may move, 0 elsewhere.
     """
 

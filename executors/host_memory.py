@@ -20,6 +20,6 @@ def host_slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
     """
     array = mx.nd.zeros((size,), ctx=mx.cpu(), dtype=dtype)
     array.wait_to_read()  # it is filled with zeros in the queue
-    buffer = (ctypes.c_char * (size * np.dtype(dtype).itemsize)).from_address(address_of(array))
+    buffer: Any = (ctypes.c_char * (size * np.dtype(dtype).itemsize)).from_address(address_of(array))
     buffer.owner = array  # numpy's view keeps the buffer alive, and that the memory
     return np.frombuffer(buffer, dtype), array

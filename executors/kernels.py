@@ -40,6 +40,16 @@ def block_of(words: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64
     return host, array
 
 
+def in_turn(calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
+    """Return a function that makes some calls, one after the other."""
+
+    def call_all() -> None:
+        for call in calls:
+            call()
+
+    return call_all
+
+
 def copying(pairs: Sequence[tuple[Any, Any]], reads: Sequence[Any], writes: Sequence[Any]) -> Callable[[], None]:
     """Return a function that queues copies of NDArrays to others of their size and dtype, all of them in one call.
 
@@ -49,8 +59,7 @@ def copying(pairs: Sequence[tuple[Any, Any]], reads: Sequence[Any], writes: Sequ
         writes: The arrays that targets are views of, each once.
     """
     if not usable(writes[0].context):
-        calls = [prepared("_copyto", [source], [target]) for source, target in pairs]
-        return lambda: [call() for call in calls] and None
+        return in_turn([prepared("_copyto", [source], [target]) for source, target in pairs])
     from .compiling import copy_kernel
 
     words = [len(pairs)]

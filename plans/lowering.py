@@ -143,7 +143,7 @@ def lower(
         Error: A layer does not say what it does over padding, or cannot give its state before the end.
     """
     with mx.name.NameManager():  # a count of its own, so that names do not depend on what was lowered before
-        return _Lowering(plan, lengths, training, padded, skips, split, frozen).run(heads)
+        return _Lowering(plan, lengths, training, padded, skips=skips, split=split, frozen=frozen).run(heads)
 
 
 class _Lowering:
@@ -155,6 +155,7 @@ class _Lowering:
         lengths: Mapping[str, int],
         training: bool,
         padded: bool,
+        *,
         skips: bool,
         split: Split | None,
         frozen: Collection[str],
