@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from .._mxnet import mx
 from ..errors import Error, StepError
 from ..executors.batch import Batch
-from ..executors.bound import Bound, Loaded
+from ..executors.bound import Bound, Bucket, Loaded
 from ..executors.bucketed import Buckets
 from ..executors.checked import CheckedBatch
 from ..executors.guard import Chain, Guard, Verdict, Watch
@@ -26,7 +26,7 @@ from .interrupts import Uninterrupted
 from .losses import LossSums
 from .moves import Moves
 from .stats import KEPT, Recorder, Stats
-from .steps import Order, Past, Ready, Staged, Step, port_not_finite, private_copy
+from .steps import Order, Origin, Past, Ready, Staged, Step, port_not_finite, private_copy
 from .streams import Streams
 from .waiting import wait
 
@@ -169,6 +169,8 @@ class Pipeline:
 
     def _close_step(self) -> None:
         self.opened = None
+        if self._on_nan == "skip":
+            self._chain.forget()
         self._accumulation.clear()
         self._clock.part = 0
 
@@ -178,7 +180,7 @@ class Pipeline:
             return self._queue_pass(staged, moves, factor)
         except BaseException as error:
             if self.tick != before:  # else nothing of the training has moved
-                self._cut_short(staged.ready, staged.loaded, error)
+                self._cut_short(staged.loaded, staged.ready.origin, staged.ready.bound.bucket, error)
             elif self._streams is not None:
                 self._streams.undo(before)
             raise
@@ -225,7 +227,17 @@ class Pipeline:
     def apply(self, order: Order) -> int:
         """Queue the move that ends the step which has been begun; return its number. Does not wait."""
         assert self.opened is not None  # the trainer has looked
-        opened, tick, begin = self.opened, self.tick + 1, time.perf_counter()
+        before, opened = self.tick, self.opened
+        try:
+            self._queue_move(opened, order)
+        except BaseException as error:
+            if self.tick != before:
+                self._cut_short(opened.loaded, opened.origin, opened.bucket, error)
+            raise
+        return opened.number
+
+    def _queue_move(self, opened: Step, order: Order) -> None:
+        tick, begin = self.tick + 1, time.perf_counter()
         watch = self._watch(self._guarded(opened.number), order, moves=True)
         guard = self._move_guards.get(watch)
         if guard is None:
@@ -241,7 +253,6 @@ class Pipeline:
             replace(opened, tick=tick, moves=True, has_pass=False, guard=guard, slot=tick % self._depth, queued=begin)
         )
         self._close_step()
-        return opened.number
 
     def _guarded(self, number: int) -> bool:
         return self._every > 0 and number % self._every == 0
@@ -398,12 +409,12 @@ class Pipeline:
         self.failure = error
         raise error from error.cause
 
-    def _cut_short(self, ready: Ready, loaded: Loaded, error: BaseException) -> None:
+    def _cut_short(self, loaded: Loaded, origin: Origin, bucket: Bucket, error: BaseException) -> None:
         number = self._clock.now
         text = f"step {number} was cut short while it was being queued, by {type(error).__name__}"
         self.failure = StepError(f"{text}: {error}" if str(error) else text, number, error)
-        self.failure.bucket = dict(ready.bound.bucket.lengths)
-        self.failure.batch = private_copy(loaded, ready.origin, number)
+        self.failure.bucket = dict(bucket.lengths)
+        self.failure.batch = private_copy(loaded, origin, number)
 
     def _culprit(self, step: Step, batch: Batch) -> Culprit | None:
         """Run the batch once more; None where all goes well, or is not possible.
@@ -428,7 +439,7 @@ class Pipeline:
 
     def _drain(self) -> None:
         """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""
-        arrays = [self._chain.passed, self._chain.due, self._chain.wrong, *self._moves.moved]
+        arrays = [*self._chain.arrays, *self._moves.moved]
         arrays += self._accumulation.arrays
         for array in (*arrays, self._store.gradients.array, self._store.auxiliary.array, *self._states()):
             if array is not None:
