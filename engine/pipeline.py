@@ -6,7 +6,6 @@ import contextlib
 import time
 import weakref
 from collections import deque
-from dataclasses import replace
 from typing import Any, NoReturn
 
 from .._mxnet import mx
@@ -83,7 +82,7 @@ class Pipeline:
         if streams is not None:
             streams.before_growth, streams.after_growth = self.collect, self._follow_states
         self._chain = Chain(self._store.context, self._store.plan.dtype, depth)
-        self._guards: weakref.WeakKeyDictionary[Bound, dict[Watch, Guard]] = weakref.WeakKeyDictionary()
+        self._guards: weakref.WeakKeyDictionary[Bound, dict[tuple[object, ...], Guard]] = weakref.WeakKeyDictionary()
         self._move_guards: dict[Watch, Guard] = {}
         self._snapshot = Snapshot(self._moved) if every > 1 else None
         self._good, self._good_tick = 0, 0  # the last step, and what of it, whose arrays can be gone back to
@@ -140,7 +139,7 @@ class Pipeline:
         """Queue the step of the batch that is staged; return its number. Does not wait."""
         assert self.staged is not None  # the trainer has looked
         before = self.tick
-        staged = replace(self.staged, ready=replace(self.staged.ready, order=order))
+        staged = self.staged._replace(ready=self.staged.ready._replace(order=order))
         try:
             return self._queue(staged, moves=True)
         finally:
@@ -193,7 +192,7 @@ class Pipeline:
         places = None
         if self._streams is not None:
             places = self._streams.places_for(loaded.batch, bound.bucket.batch_size, tick)
-        guard = self._guard(bound, self._watch(guarded, order, moves))
+        guard = self._guard(bound, order, guarded, moves)
         self._chain.expect(tick, [check.count for check in loaded.index_checks])
         if places is not None:
             bound.feed(loaded, places)
@@ -238,7 +237,7 @@ class Pipeline:
         guard.finish(tick % self._depth)
         self._store.touch()
         self.pending.append(
-            replace(opened, tick=tick, moves=True, has_pass=False, guard=guard, slot=tick % self._depth, queued=begin)
+            opened._replace(tick=tick, moves=True, has_pass=False, guard=guard, slot=tick % self._depth, queued=begin)
         )
         self._close_step()
         return opened.number
@@ -261,12 +260,17 @@ class Pipeline:
     def _states(self) -> list[Any]:
         return [] if self._streams is None else list(self._streams.table.arrays.values())
 
-    def _guard(self, bound: Bound, watch: Watch) -> Guard:
-        guards = self._guards.setdefault(bound, {})
-        if watch not in guards:
-            snapshot = self._snapshot if watch.on_nan is not None and watch.moves else None
-            guards[watch] = Guard(self._store, bound, self._chain, watch, self._depth, snapshot)
-        return guards[watch]
+    def _guard(self, bound: Bound, order: Order, guarded: bool, moves: bool) -> Guard:
+        guards = self._guards.get(bound)
+        if guards is None:
+            guards = self._guards[bound] = {}
+        key = order.paths, guarded, moves
+        guard = guards.get(key)
+        if guard is None:
+            snapshot = self._snapshot if guarded and moves else None
+            watch = self._watch(guarded, order, moves)
+            guard = guards[key] = Guard(self._store, bound, self._chain, watch, self._depth, snapshot)
+        return guard
 
     # Waiting
 
