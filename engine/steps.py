@@ -139,6 +139,7 @@ class Past(NamedTuple):
     batch: Batch
     bucket: Bucket
     places: Places | None
+    weights: Mapping[str, float]
 
 
 def private_copy(loaded: Loaded, origin: Origin, failed: int, places: Places | None = None) -> Batch:
