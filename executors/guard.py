@@ -298,14 +298,14 @@ def _graph(inputs: Mapping[str, Any], trained: list[str], moved: list[str], watc
     unsound = mx.sym.add_n(square * 0, *(mx.sym.sum(symbol * 0) for symbol in watched))  # 0, or NaN
     finite = mx.sym.broadcast_equal(unsound, unsound)
     sound = mx.sym.broadcast_equal(inputs["passed"], inputs["due"]) * (inputs["wrong"] == 0)
-    # a step in parts is skipped as a whole, and what moves with a forward pass as that pass has it
-    all_finite = finite * inputs["sound"] if "sound" in inputs else finite
-    go = sound if on_nan in {"ignore", None} else sound * (all_finite if watch.moves else finite)
+    if "sound" in inputs:  # a step in parts is skipped from its first pass on that is not finite
+        finite = finite * inputs["sound"]
+    go = sound if on_nan in {"ignore", None} else sound * finite
     passed = go if on_nan == "raise" else sound
     number = (inputs["due"] + 1) % STAMPS
     stamp = mx.sym.where(passed, number, inputs["passed"])
     flat = [mx.sym.reshape(loss, shape=(-1,)) for loss in losses]
-    packed = mx.sym.concat(stamp, number, square, all_finite, inputs["wrong"], go, *flat, *others, dim=0)
+    packed = mx.sym.concat(stamp, number, square, finite, inputs["wrong"], go, *flat, *others, dim=0)
     # read back from there, so that nothing says go where the numbers are not: the graph is not one operator to MXNet
     go = mx.sym.slice_axis(packed, axis=0, begin=HEAD - 1, end=HEAD)
     stamp, number = (mx.sym.slice_axis(packed, axis=0, begin=place, end=place + 1) for place in (0, 1))
