@@ -51,7 +51,7 @@ def in_turn(calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
 
 
 def copying(pairs: Sequence[tuple[Any, Any]], reads: Sequence[Any], writes: Sequence[Any]) -> Callable[[], None]:
-    """Return a function that queues copies of NDArrays to others of their size and dtype, all of them in one call.
+    """Return a function that queues copies of NDArrays to others of their shape and dtype, all of them in one call.
 
     Args:
         pairs: Sources and targets.

@@ -21,7 +21,7 @@ from mxtrainer.engine.move_block import words_of as block_words
 from mxtrainer.engine.move_kernel import move_kernel
 from mxtrainer.engine.move_operators import OperatorMove
 from mxtrainer.engine.rules import Settings
-from mxtrainer.executors.compiling import compiled
+from mxtrainer.executors.compiling import carray, compiled
 
 SIZE = 5
 KINDS = {kind: optimizer for kind, optimizer in EVERY.items() if kind != "LAMB"}  # its norms are sums, in another order
@@ -89,7 +89,7 @@ def by_mxnet(formula: Formula, constants: tuple[float, ...], move: Vectors) -> l
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@settings(max_examples=8, deadline=None, derandomize=True, database=None)
 @given(move=moves())
 def test_a_formula_gives_the_same_bits_to_everyone(kind: str, move: Vectors) -> None:
     formula, constants = KINDS[kind].formula, KINDS[kind].constants
@@ -121,8 +121,7 @@ def test_a_scale_that_is_not_above_0_lets_nothing_move(scale: float) -> None:
 
 
 def _store(_: Any, block: Any) -> None:
-    """Stand for a kernel; nobody runs it."""
-    value()
+    carray(block, 1, np.float64)[0] = value()
 
 
 value: Any = None
@@ -137,7 +136,10 @@ def _two() -> float:
 
 
 def test_a_kernel_that_was_compiled_before_is_found_on_disk_and_another_is_not() -> None:
-    first, again, other = (compiled(_store, value=found) for found in (_one, _one, _two))
+    first, again, other = made = [compiled(_store, value=found) for found in (_one, _one, _two)]
     assert again.cache_hits == 1
-    assert other.cache_hits in {0, 1}  # its own code, if this test has run before
-    assert len({kernel.native_name for kernel in (first, other)}) == 2
+    found = np.zeros(3)
+    for place, kernel in enumerate(made):
+        kernel.ctypes(None, found[place:].ctypes.data)
+    assert found.tolist() == [1.0, 1.0, 2.0]
+    assert first.cache_hits == other.cache_hits  # both were on disk before, or neither

@@ -138,14 +138,16 @@ def test_kernels_and_operators_give_the_same_bits(
         np.testing.assert_allclose(array, by_kernels[path], rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("ways", ["kernels", "operators"])
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize(
+    ("kind", "ways"),
+    [*((kind, "kernels") for kind in EVERY), *((kind, "operators") for kind in ("SGD", "Adam", "LAMB"))],
+)
 def test_a_skipped_step_is_none(kind: str, ways: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if ways == "operators":
         by_operators(monkeypatch)
     fault = next(fault for fault in FAULTS if fault.name == "NaN in a gradient")
     trainer, twin = (mxt.Trainer(plan_of(fault.way), EVERY[kind], batch_size=4, on_nan="skip") for _ in range(2))
-    for number in SOME:
+    for number in range(4):
         if number % 2:
             before = everything(trainer)
             trainer.update(fault.spoil(good_batch(number)))
@@ -153,16 +155,23 @@ def test_a_skipped_step_is_none(kind: str, ways: str, monkeypatch: pytest.Monkey
         trainer.update(good_batch(number))
         twin.update(good_batch(number))
     assert [array.tobytes() for array in everything(trainer)] == [array.tobytes() for array in everything(twin)]
-    assert trainer.step == twin.step + 3
+    assert trainer.step == twin.step + 2
     trainer.current_loss()
-    assert trainer.stats().skipped == (2, 5, 8)
+    assert trainer.stats().skipped == (2, 5)
 
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_guard_and_depth_change_no_bit(kind: str) -> None:
     optimizer = treated(kind, "rules")
     expected = trained(optimizer, "float64")
-    ways: list[dict[str, Any]] = [{"guard": False}, {"guard": 3}, {"on_nan": "ignore"}, {"depth": 1}, {"depth": 4}, {"depth": 3}]
+    ways: list[dict[str, Any]] = [
+        {"guard": False},
+        {"guard": 3},
+        {"on_nan": "ignore"},
+        {"depth": 1},
+        {"depth": 4},
+        {"depth": 3},
+    ]
     for options in ways:
         assert_same(trained(optimizer, "float64", **options), expected)
 
