@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,3 +147,35 @@ def test_a_kernel_that_was_compiled_before_is_found_on_disk_and_another_is_not()
         kernel.ctypes(None, found[place:].ctypes.data)
     assert found.tolist() == [1.0, 1.0, 2.0]
     assert first.cache_hits == other.cache_hits  # both were on disk before, or neither
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from mxtrainer.engine import formulas, move_block as block
+from mxtrainer.engine.move_kernel import move_kernel
+from mxtrainer.engine.rules import Settings
+for clips in map(int, sys.argv[1:]):
+    w, g, state, count, scale = np.ones(5), np.ones(5), np.zeros((1, 5)), np.zeros(1), np.ones(1)
+    words = block.words_of((block.Place(0, 0, 0, 5, Settings(clip_gradient=0.5)),), (0.9,))
+    addresses = [array.ctypes.data for array in (w, g, state, count, scale)]
+    words[[block.PARAMETERS, block.GRADIENTS, block.STATES, block.COUNTS, block.SCALE]] = addresses
+    words.view(float)[block.RATE] = 0.1
+    move_kernel(formulas.MOMENTUM, "float64", bool(clips)).ctypes(None, words.ctypes.data)
+    print(clips, w[0])
+"""
+
+
+@pytest.mark.slow
+def test_kernels_that_other_processes_have_compiled_run_their_own_code(tmp_path: Path) -> None:
+    """Functions within them that have one name are one to the linker, whichever kernel they were compiled with."""
+    expected = {"0": "0 0.9\n", "1": "1 0.95\n"}
+    for order in ("0", "1", "01", "10"):
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *order],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            check=True,
+        )
+        assert done.stdout == "".join(expected[clips] for clips in order)
