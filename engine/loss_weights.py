@@ -20,6 +20,9 @@ class LossWeights(MutableMapping[str, float]):
 
     Args:
         plan: The plan.
+
+    Attributes:
+        heads_now: What the graph for the weights as they are computes; None: that of the plan's own.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -28,6 +31,7 @@ class LossWeights(MutableMapping[str, float]):
         self._weights: Mapping[str, float] = weights_of(plan)
         self._ports = tuple(port for port in plan.loss_ports if plan.losses[port].trained)
         self._heads: dict[frozenset[str], tuple[Head, ...] | None] = {self._trained(self._weights): None}
+        self.heads_now: tuple[Head, ...] | None = None
 
     def __getitem__(self, port: str) -> float:
         """Return the weight of a loss."""
@@ -42,6 +46,7 @@ class LossWeights(MutableMapping[str, float]):
             ArgumentError: The weight is not a finite number, or no loss would have a weight.
         """
         self._weights = self.changed({port: weight}, others=self._weights)
+        self.heads_now = self.heads(self._weights)
 
     def __delitem__(self, port: str) -> None:
         """Refuse.
@@ -112,7 +117,8 @@ class LossWeights(MutableMapping[str, float]):
             ways = {port: "examples" if length is None else "steps" for port, length in counted.items()}
             listed = ", ".join(f"{port} by {way}" for port, way in ways.items())
             raise ArgumentError(
-                f"accumulate: the means of the losses go over different counts ({listed}), so batches have no one weight"
+                f"accumulate: the means of the losses go over other counts ({listed}), so that batches have no one "
+                f"weight"
             )
         length = next(iter(counted.values()))
         return batch.rows if length is None else batch.steps_with_loss[length]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +47,6 @@ class Moves:
             mx.nd.zeros((states, gradients.size), ctx=store.context, dtype=store.plan.dtype) if states else None,
             mx.nd.zeros((len(self.places),), ctx=store.context, dtype="float64"),
         )
-        self._prepared: weakref.WeakKeyDictionary[Guard, Move] = weakref.WeakKeyDictionary()
 
     @property
     def moved(self) -> list[Any]:
@@ -59,16 +57,15 @@ class Moves:
     def close(self) -> None:
         """Let go of the state."""
         self._arrays = self._arrays._replace(states=None)
-        self._prepared.clear()
 
     def queue(self, rate: float, slot: int, guard: Guard) -> None:
         """Queue a move of the arrays that the guard has looked at; nothing changes a bit unless it says go."""
-        move = self._prepared.get(guard)
+        move: Move | None = guard.move
         if move is None:
             places = tuple(self.places[path] for path in guard.paths)
             ours = usable(self._arrays.parameters.context)
             move = self._by_kernel(places, guard.scale) if ours else self._by_operators(places, guard.scale)
-            self._prepared[guard] = move
+            guard.move = move
         move(rate, slot)
 
     def _by_kernel(self, places: tuple[Place, ...], scale: Any) -> Move:

@@ -103,8 +103,9 @@ def net_train(
     else:
         source = _Called(data, batch_size, round_length)
     optimizer = Adam() if optimizer is None else optimizer
-    trainer = Trainer(plan, optimizer, batch_size, buckets=buckets, seed=seed, **options)
     gen = Numbered(source, rounds)
+    options.setdefault("total_steps", gen.count)
+    trainer = Trainer(plan, optimizer, batch_size, buckets=buckets, seed=seed, **options)
     found = {"trainer": trainer, "generator": (gen, gen.count)}
     if "net" in wanted:
         found["net"] = _trained(trainer, gen, close="trainer" not in wanted)

@@ -59,7 +59,7 @@ class NormGraph:
         """Bind one small graph."""
         self._paths = tuple(store.gradients.specs)
         flat = {f"g{place}": store.gradient(path).reshape((-1,)) for place, path in enumerate(self._paths)}
-        squares = [mx.sym.dot(mx.sym.var(name), mx.sym.var(name)) for name in flat]
+        squares = [mx.sym.dot(one, one) for one in map(mx.sym.var, flat)]
         symbol = mx.sym.sqrt(mx.sym.concat(*squares, dim=0))
         self._raw = bind_plain(symbol, flat, store.context)
         self._run = forward_of(self._raw)

@@ -252,8 +252,8 @@ class LAMB(Adam):
     Reference: You et al. 2020, "Large batch optimization for deep learning: training BERT in 76 minutes", Algorithm 2.
 
     Example:
-        >>> LAMB()
-        LAMB(0.001)
+        >>> LAMB(weight_decay=0.1)
+        LAMB(weight_decay=0.1)
     """
 
     weight_decay: float = 0.01
@@ -335,8 +335,8 @@ class SignSGD(Optimizer):
     Reference: Bernstein et al. 2018, "signSGD: compressed optimisation for non-convex problems", Algorithms 1 and 2.
 
     Example:
-        >>> SignSGD(1e-3, momentum=0.9)
-        SignSGD(0.001, momentum=0.9)
+        >>> SignSGD(1e-4, momentum=0.9)
+        SignSGD(0.0001, momentum=0.9)
     """
 
     learning_rate: Rate = 1e-3

@@ -6,13 +6,13 @@ import contextlib
 import time
 import weakref
 from collections import deque
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from .._mxnet import mx
 from ..errors import Error, StepError
 from ..executors.batch import Batch
-from ..executors.bound import Bound, Loaded
+from ..executors.bound import Bound
 from ..executors.bucketed import Buckets
 from ..executors.checked import CheckedBatch
 from ..executors.guard import Chain, Guard, Verdict, Watch
@@ -83,7 +83,7 @@ class Pipeline:
         if streams is not None:
             streams.before_growth, streams.after_growth = self.collect, self._follow_states
         self._chain = Chain(self._store.context, self._store.plan.dtype, depth)
-        self._guards: weakref.WeakKeyDictionary[Bound, dict[Watch, Guard]] = weakref.WeakKeyDictionary()
+        self._guards: weakref.WeakKeyDictionary[Bound, dict[tuple[object, ...], Guard]] = weakref.WeakKeyDictionary()
         self._move_guards: dict[Watch, Guard] = {}
         self._snapshot = Snapshot(self._moved) if every > 1 else None
         self._good, self._good_tick = 0, 0  # the last step, and what of it, whose arrays can be gone back to
@@ -140,7 +140,7 @@ class Pipeline:
         """Queue the step of the batch that is staged; return its number. Does not wait."""
         assert self.staged is not None  # the trainer has looked
         before = self.tick
-        staged = replace(self.staged, ready=replace(self.staged.ready, order=order))
+        staged = self.staged._replace(ready=self.staged.ready._replace(order=order))
         try:
             return self._queue(staged, moves=True)
         finally:
@@ -157,9 +157,26 @@ class Pipeline:
 
     def accumulate(self, ready: Ready, units: int) -> int:
         """Load a batch and queue its passes, whose gradients count so many units beside those of the step so far."""
-        number = self._queue(self._load(ready), moves=False, factor=float(units))
-        self._accumulation.add(units)
-        return number
+        return self._queue(self._load(ready), moves=False, units=units)
+
+    def apply(self, order: Order) -> int:
+        """Queue the move that ends the step which has been begun; return its number. Does not wait."""
+        opened = self.opened
+        assert opened is not None  # the trainer has looked
+        tick, guard = self.tick + 1, self._move_guard(opened.number, order)
+        step = opened._replace(
+            tick=tick, moves=True, has_pass=False, guard=guard, slot=tick % self._depth, queued=time.perf_counter()
+        )
+        with self._cut_short_or_whole(step):
+            self._chain.expect(tick, [])
+            self.tick = tick
+            guard.judge()
+            self._moves.queue(order.rate, step.slot, guard)
+            guard.finish(step.slot)
+            self._store.touch()
+            self.pending.append(step)
+            self._close_step()
+        return opened.number
 
     def discard(self) -> None:
         """Give up the step that has been begun; its number is given back."""
@@ -172,76 +189,77 @@ class Pipeline:
         self._accumulation.clear()
         self._clock.part = 0
 
-    def _queue(self, staged: Staged, moves: bool, factor: float = 1.0) -> int:
-        before = self.tick
-        try:
-            return self._queue_pass(staged, moves, factor)
-        except BaseException as error:
-            if self.tick != before:  # else nothing of the training has moved
-                self._cut_short(staged.ready, staged.loaded, error)
-            elif self._streams is not None:
-                self._streams.undo(before)
-            raise
+    def _queue(self, staged: Staged, moves: bool, units: int = 0) -> int:
+        """Queue the passes of a batch, and its move; gradients are added up where they count units."""
+        step = self._step(staged, moves)
+        bound, loaded, order = staged.ready.bound, step.loaded, staged.ready.order
+        guarded = self._guarded(step.number)
+        with self._cut_short_or_whole(step):
+            if self._streams is not None:
+                places = self._streams.places_for(loaded.batch, bound.bucket.batch_size, step.tick)
+                step = step._replace(places=places)
+            self._chain.expect(step.tick, [check.count for check in loaded.index_checks])
+            if step.places is not None:
+                bound.feed(loaded, step.places)
+            if step.part:
+                self._clock.turn_back(step.number - 1)
+            self._clock.part, self.tick = step.part, step.tick
+            staged.ready.executor.queue(bound, loaded)  # this is now the step
+            bound.backward(None, order.weights, float(units or 1))
+            if units:
+                self._accumulation.add(units)
+            step.guard.judge()
+            if moves:
+                self._moves.queue(order.rate, step.slot, step.guard)
+            if not guarded:
+                bound.move()
+            step.guard.finish(step.slot)
+            self._note_queued(step, staged.seconds_staging)
+        return step.number
 
-    def _queue_pass(self, staged: Staged, moves: bool, factor: float) -> int:
-        begin = time.perf_counter()
-        ready, loaded, order = staged.ready, staged.loaded, staged.ready.order
-        bound, tick = ready.bound, self.tick + 1
+    def _step(self, staged: Staged, moves: bool) -> Step:
+        """Return the step that a batch is, or the pass of the step that has been begun."""
+        ready, tick = staged.ready, self.tick + 1
         part = 0 if self.opened is None else self.opened.part + 1
         number = self._clock.now + (part == 0)
-        guarded = self._guarded(number)
-        places = None
-        if self._streams is not None:
-            places = self._streams.places_for(loaded.batch, bound.bucket.batch_size, tick)
-        guard = self._guard(bound, self._watch(guarded, order, moves))
-        self._chain.expect(tick, [check.count for check in loaded.index_checks])
-        if places is not None:
-            bound.feed(loaded, places)
-        if part:
-            self._clock.turn_back(number - 1)
-        self._clock.part, self.tick = part, tick
-        ready.executor.queue(bound, loaded)  # this is now the step
-        bound.backward(None, order.weights, factor)
-        guard.judge()
-        if moves:
-            self._moves.queue(order.rate, tick % self._depth, guard)
-        if not guarded:
-            bound.move()
-        guard.finish(tick % self._depth)
+        return Step(
+            number=number,
+            tick=tick,
+            part=part,
+            moves=moves,
+            has_pass=True,
+            loaded=staged.loaded,
+            origin=ready.origin,
+            bucket=ready.bound.bucket,
+            guard=self._guard(ready.bound, ready.order, self._guarded(number), moves),
+            slot=tick % self._depth,
+            queued=time.perf_counter(),
+            places=None,
+            weights=ready.order.weights,
+        )
+
+    def _note_queued(self, step: Step, seconds_staging: float) -> None:
         self._store.touch()
-        times = self._blocked, staged.seconds_staging, self.recorder.span("queue", begin, number)
-        self.recorder.queued(number, loaded.batch, bound.bucket, self.unfinished(), times, part == 0)
-        step = Step(
-            number, tick, part, moves, True, loaded, ready.origin, bound.bucket, guard, tick % self._depth, begin,
-            places, order.weights,
-        )  # fmt: skip  # one argument a line says no more
+        times = self._blocked, seconds_staging, self.recorder.span("queue", step.queued, step.number)
+        self.recorder.queued(step.number, step.loaded.batch, step.bucket, self.unfinished(), times, step.part == 0)
         self.pending.append(step)
-        if moves:
+        if step.moves:
             self._clock.part = 0
         else:
             self.opened = step
-        return number
 
-    def apply(self, order: Order) -> int:
-        """Queue the move that ends the step which has been begun; return its number. Does not wait."""
-        assert self.opened is not None  # the trainer has looked
-        opened, tick, begin = self.opened, self.tick + 1, time.perf_counter()
-        watch = self._watch(self._guarded(opened.number), order, moves=True)
-        guard = self._move_guards.get(watch)
-        if guard is None:
-            snapshot = self._snapshot if watch.on_nan is not None else None
-            guard = self._move_guards[watch] = Guard(self._store, None, self._chain, watch, self._depth, snapshot)
-        self._chain.expect(tick, [])
-        self.tick = tick
-        guard.judge()
-        self._moves.queue(order.rate, tick % self._depth, guard)
-        guard.finish(tick % self._depth)
-        self._store.touch()
-        self.pending.append(
-            replace(opened, tick=tick, moves=True, has_pass=False, guard=guard, slot=tick % self._depth, queued=begin)
-        )
-        self._close_step()
-        return opened.number
+    @contextlib.contextmanager
+    def _cut_short_or_whole(self, step: Step) -> Iterator[None]:
+        """Note the step as failed if the block fails once something of the training has moved; else nothing has."""
+        before = self.tick
+        try:
+            yield
+        except BaseException as error:
+            if self.tick != before:
+                self._cut_short(step, error)
+            elif self._streams is not None:
+                self._streams.undo(before)
+            raise
 
     def _guarded(self, number: int) -> bool:
         return self._every > 0 and number % self._every == 0
@@ -261,12 +279,25 @@ class Pipeline:
     def _states(self) -> list[Any]:
         return [] if self._streams is None else list(self._streams.table.arrays.values())
 
-    def _guard(self, bound: Bound, watch: Watch) -> Guard:
-        guards = self._guards.setdefault(bound, {})
-        if watch not in guards:
-            snapshot = self._snapshot if watch.on_nan is not None and watch.moves else None
-            guards[watch] = Guard(self._store, bound, self._chain, watch, self._depth, snapshot)
-        return guards[watch]
+    def _move_guard(self, number: int, order: Order) -> Guard:
+        watch = self._watch(self._guarded(number), order, moves=True)
+        guard = self._move_guards.get(watch)
+        if guard is None:
+            snapshot = self._snapshot if watch.on_nan is not None else None
+            guard = self._move_guards[watch] = Guard(self._store, None, self._chain, watch, self._depth, snapshot)
+        return guard
+
+    def _guard(self, bound: Bound, order: Order, guarded: bool, moves: bool) -> Guard:
+        guards = self._guards.get(bound)
+        if guards is None:
+            guards = self._guards[bound] = {}
+        key = order.paths, guarded, moves
+        guard = guards.get(key)
+        if guard is None:
+            snapshot = self._snapshot if guarded and moves else None
+            watch = self._watch(guarded, order, moves)
+            guard = guards[key] = Guard(self._store, bound, self._chain, watch, self._depth, snapshot)
+        return guard
 
     # Waiting
 
@@ -331,7 +362,7 @@ class Pipeline:
                 self._streams.settle(step.tick)
         elif step.has_pass:
             batch = private_copy(step.loaded, step.origin, step.number, step.places)
-            self._since.append(Past(step.number, step.part, batch, step.bucket, step.places))
+            self._since.append(Past(step.number, step.part, batch, step.bucket, step.places, step.weights))
 
     def _note_losses(self, step: Step, verdict: Verdict) -> None:
         if not step.part:
@@ -398,24 +429,24 @@ class Pipeline:
         self.failure = error
         raise error from error.cause
 
-    def _cut_short(self, ready: Ready, loaded: Loaded, error: BaseException) -> None:
-        number = self._clock.now
-        text = f"step {number} was cut short while it was being queued, by {type(error).__name__}"
-        self.failure = StepError(f"{text}: {error}" if str(error) else text, number, error)
-        self.failure.bucket = dict(ready.bound.bucket.lengths)
-        self.failure.batch = private_copy(loaded, ready.origin, number)
+    def _cut_short(self, step: Step, error: BaseException) -> None:
+        text = f"step {step.number} was cut short while it was being queued, by {type(error).__name__}"
+        self.failure = StepError(f"{text}: {error}" if str(error) else text, step.number, error)
+        self.failure.bucket = dict(step.bucket.lengths)
+        self.failure.batch = private_copy(step.loaded, step.origin, step.number)
 
     def _culprit(self, step: Step, batch: Batch) -> Culprit | None:
         """Run the batch once more; None where all goes well, or is not possible.
 
         Where arrays have gone back further than the step, the batches since then are run too, the first one first.
         """
-        for past in (*self._since, Past(step.number, step.part, batch, step.bucket, step.places)):
+        now = Past(step.number, step.part, batch, step.bucket, step.places, step.weights)
+        for past in (*self._since, now):
             with contextlib.suppress(Error):
                 ports = {**self._states_of(past), **past.batch}
                 whole = Batch(ports, past.batch.lengths, loss_from=past.batch.loss_from)
                 checked = check_batch(whole, Limits.of(self._store.plan, None))
-                culprit = replay(past.bucket, self._store, checked, past.number, past.part)
+                culprit = replay(past.bucket, self._store, checked, (past.number, past.part), past.weights)
                 if culprit is not None:
                     return culprit
         return None

@@ -83,8 +83,10 @@ class Recipe:
                 rate.
             UnknownNameError: There is no such loss.
         """
-        weights = self.loss_weights.all if losses is None else self.loss_weights.alone(losses)
         paths = self.paths if only is None else self._paths_of(only)
+        if losses is None:
+            return Order(self.loss_weights.all, self.loss_weights.heads_now, paths, self.rate(step))
+        weights = self.loss_weights.alone(losses)
         return Order(weights, self.loss_weights.heads(weights), paths, self.rate(step))
 
     def _paths_of(self, only: str | Sequence[str]) -> tuple[str, ...]:

@@ -22,6 +22,27 @@ from .stats import Stats
 from .trace import Timeline
 
 
+class OneThread:
+    """A block that one thread at a time is inside of, as often as it likes."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        """Refuse another thread.
+
+        Raises:
+            Error: One is inside.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise Error("another thread is inside of this trainer: one thread at a time uses a trainer")
+
+    def __exit__(self, *_: object) -> None:
+        """Let others in."""
+        self._lock.release()
+
+
 class Results(Resource):
     """The part of a trainer that is read.
 
@@ -42,7 +63,7 @@ class Results(Resource):
         self._norm_graph: NormGraph | None = None
         self._closed = False
         self._process = os.getpid()
-        self._lock = threading.RLock()
+        self._threads = OneThread()
 
     @property
     def step(self) -> int:
@@ -243,15 +264,9 @@ class Results(Resource):
             self._check_alive()
             self._steps.collect()
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> OneThread:
         """Refuse a second thread: MXNet's executors give wrong numbers to two at once."""
-        if not self._lock.acquire(blocking=False):
-            raise Error("another thread is inside of this trainer: one thread at a time uses a trainer")
-        try:
-            yield
-        finally:
-            self._lock.release()
+        return self._threads
 
     def _check_open(self) -> None:
         if self._closed:

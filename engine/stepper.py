@@ -410,9 +410,8 @@ class Stepper(Results):
         begin = time.perf_counter()
         checked = check_batch(batch, self._limits, beside)
         self._steps.check_streams(checked)
-        executor = self._bucketed.executor_for(checked)
-        bound = executor.bound_for(checked, training=True, heads=order.heads)
-        fed = {port: value.step for port, value in batch.items() if isinstance(value, OutputHandle)}
+        executor, bound = self._bucketed.graph_for(checked, order.heads)
+        fed = {} if not checked.device else {p: v.step for p, v in batch.items() if isinstance(v, OutputHandle)}
         seconds = self._steps.recorder.span("check", begin, self.step + 1)
         return Ready(executor, bound, checked, Origin(fed, getattr(batch, "position", None)), order, seconds)
 

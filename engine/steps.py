@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,8 +46,7 @@ class Order(NamedTuple):
     rate: float
 
 
-@dataclass(frozen=True)
-class Ready:
+class Ready(NamedTuple):
     """A batch that has been checked, and the graph for it.
 
     Attributes:
@@ -68,8 +66,7 @@ class Ready:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Staged:
+class Staged(NamedTuple):
     """A batch that is on its way to the device, to be a step.
 
     Attributes:
@@ -83,8 +80,7 @@ class Staged:
     seconds_staging: float
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What has been queued of a step: all of it, or one of its passes, or its move.
 
     It does not hold its graph, which may be released before it has finished.
@@ -143,6 +139,7 @@ class Past(NamedTuple):
     batch: Batch
     bucket: Bucket
     places: Places | None
+    weights: Mapping[str, float]
 
 
 def private_copy(loaded: Loaded, origin: Origin, failed: int, places: Places | None = None) -> Batch:

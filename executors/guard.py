@@ -122,6 +122,7 @@ class Guard:
         paths: The arrays whose gradients it looks at.
         scale: ``(1,)``: the factor of gradients, 1 or what clips their norm; NaN or 0 where arrays may not move.
         go: ``(1,)``: 1 where anything may move, 0 elsewhere.
+        move: What queues the move that it holds back; for who makes it to keep it here.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Guard:
         self._chain = chain
         self._watch = watch
         self.paths = watch.paths
+        self.move: Any = None
         self._carried = None if bound is None else bound.carried
         outputs = {} if bound is None else bound.raw_outputs()
         losses = {} if bound is None else {port: outputs[port] for port in bound.plan.loss_ports}
@@ -229,7 +231,11 @@ class Guard:
         Raises:
             MXNetError: Something failed, and nobody has been told so far.
         """
-        numbers = self._results[slot].asnumpy()
+        if self._seen:
+            self._results[slot].wait_to_read()
+            numbers = self._seen[slot].copy()
+        else:
+            numbers = self._results[slot].asnumpy()
         stamp, found, square, finite, wrong, _ = numbers[:HEAD].tolist()
         losses, begin = {}, HEAD
         for port, shape in self._shapes.items():

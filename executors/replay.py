@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,21 +24,19 @@ class Culprit:
     """Where a step went wrong.
 
     Attributes:
-        node: The layer; None: the optimizer.
+        node: The layer.
         port: Its first output.
         backward: Whether it was in its backward pass.
         cause: What MXNet said; None where numbers are not finite.
     """
 
-    node: str | None
-    port: str | None
+    node: str
+    port: str
     backward: bool = False
     cause: BaseException | None = None
 
     def __str__(self) -> str:
         """Say where."""
-        if self.node is None:
-            return "the optimizer"
         return f'the backward pass of layer "{self.node}"' if self.backward else f'layer "{self.node}"'
 
 
@@ -52,7 +51,9 @@ class _Event:
     cause: BaseException | None
 
 
-def replay(bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: int, part: int = 0) -> Culprit | None:
+def replay(
+    bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: tuple[int, int], weights: Mapping[str, float]
+) -> Culprit | None:
     """Return the first layer that fails, or else the first that gives numbers that are not finite; waits.
 
     Random nodes draw what they drew. The gradients are overwritten, and nothing else changes.
@@ -61,14 +62,14 @@ def replay(bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: int
         bucket: The graph's bucket.
         store: The arrays, as they were before the step.
         batch: The batch.
-        step: The number of the step.
-        part: Which pass of the step it is.
+        step: The number of the step, and which of its passes it is.
+        weights: The weights of the losses.
 
     Returns:
         None where everything goes well this time.
     """
     clock = Clock()
-    clock.now, clock.part = step - 1, part
+    clock.now, clock.part = step[0] - 1, step[1]
     bound = Bound(bucket, Shared(store, clock, InputBuffers(store.context, 1)))
     events: list[_Event] = []
     backward = False
@@ -81,7 +82,7 @@ def replay(bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: int
     with contextlib.suppress(mx.MXNetError):
         bound.forward(bound.load(batch))
         backward = True
-        bound.backward()
+        bound.backward(None, weights)
         bound.collect()
     return _first_failure(events, store.plan) or _first_not_finite(events, store.plan)
 

@@ -58,6 +58,7 @@ from .plans.layers import ErrorRate as ErrorRate
 from .plans.layers import Flatten as Flatten
 from .plans.layers import GradientScale as GradientScale
 from .plans.layers import LayerNorm as LayerNorm
+from .plans.layers import LearnedWeight as LearnedWeight
 from .plans.layers import Linear as Linear
 from .plans.layers import MeanAbsoluteLoss as MeanAbsoluteLoss
 from .plans.layers import MeanSquaredLoss as MeanSquaredLoss
@@ -117,6 +118,7 @@ __all__ = [
     "GradientScale",
     "Index",
     "LayerNorm",
+    "LearnedWeight",
     "Linear",
     "Losses",
     "Map",

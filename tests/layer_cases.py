@@ -233,6 +233,7 @@ LAYERS: list[Case] = [
     *both(mxt.Flatten(), "a", "b"),
     *both(mxt.Flatten()),
     *both(mxt.GradientScale(-0.5), "a"),
+    *both(mxt.LearnedWeight(initializers={"LogVariance": mxt.initializers.Normal(1.0)})),
     *both(mxt.Dropout(0.0), "a"),  # other probabilities have tests of their own, which find the mask
     *both(NORM),
     *both(NORM, "a"),

@@ -313,6 +313,18 @@ def gradient_scale(inputs: Arrays, arrays: Arrays, *, sequence: bool = False, sc
     return Result({"Output": x}, backward)
 
 
+def learned_weight(inputs: Arrays, arrays: Arrays, *, sequence: bool = False) -> Result:
+    """Weigh each number by exp(-s), and add s: Kendall, Gal and Cipolla 2018, section 3."""
+    x, s = inputs["Input"], arrays["LogVariance"]
+    y = np.exp(-s) * x + s
+
+    def backward(heads: Arrays) -> Gradients:
+        g = head(heads, "Output", y)
+        return Gradients({"Input": g * np.exp(-s)}, {"LogVariance": np.array([np.sum(g * (1 - np.exp(-s) * x))])})
+
+    return Result({"Output": y}, backward)
+
+
 _LAYERS: dict[str, Oracle] = {
     "Linear": linear,
     "Embedding": embedding,
@@ -338,6 +350,7 @@ _LAYERS: dict[str, Oracle] = {
     "Map": map_of_sums,
     "Attention": attention,
     "GradientScale": gradient_scale,
+    "LearnedWeight": learned_weight,
     "MeanSquaredLoss": mean_squared_loss,
     "MeanAbsoluteLoss": mean_absolute_loss,
     "CrossEntropyLoss": cross_entropy_loss,

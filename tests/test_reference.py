@@ -146,6 +146,7 @@ LAYERS = [
     attends(draw(2, 4, 3), causal=True),
     attends(draw(2, 6, 3), causal=True),
     one("GradientScale", draw(2, 3), scale=1.0),
+    one("LearnedWeight", draw(4), {"LogVariance": draw(1)}),
 ]
 
 LOSSES = [

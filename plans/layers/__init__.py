@@ -33,3 +33,4 @@ from .sequence import Aggregate as Aggregate
 from .sequence import Attention as Attention
 from .sequence import SequenceLast as SequenceLast
 from .sequence import SequenceReverse as SequenceReverse
+from .weighting import LearnedWeight as LearnedWeight
