@@ -158,6 +158,38 @@ def _gradients(_: Any, handles: Any, __: Any, ___: Any) -> Any:
     return True
 
 
+def _join(_: Any, handles: Any, __: Any, ___: Any) -> Any:
+    """Write a matrix with one more column. The tensors: ``(n, width)``, ``(n, 1)``; ``(n, width + 1)``."""
+    given = carray(handles, 3, np.int64)
+    (matrix, rows), column, joined = _numbers(given[0]), _numbers(given[1])[0], _numbers(given[2])[0]
+    width = matrix.size // rows
+    for row in range(rows):
+        begin, target = row * width, row * (width + 1)
+        for place in range(width):
+            joined[target + place] = matrix[begin + place]
+        joined[target + width] = column[row]
+    for handle in given:
+        _free(handle)
+    return True
+
+
+def _cut(_: Any, handles: Any, __: Any, ___: Any) -> Any:
+    """Write the gradient of the matrix; the column has none.
+
+    The tensors: those of the join; gradients of matrix and column; the head.
+    """
+    given = carray(handles, 6, np.int64)
+    (gradient, rows), head = _numbers(given[3]), _numbers(given[5])[0]
+    width = gradient.size // rows
+    for row in range(rows):
+        begin, source = row * width, row * (width + 1)
+        for place in range(width):
+            gradient[begin + place] = head[source + place]
+    for handle in given:
+        _free(handle)
+    return True
+
+
 def _compiled(function: Any) -> Any:
     signature = types.boolean(types.int32, types.voidptr, types.voidptr, types.voidptr)
     try:
@@ -167,3 +199,4 @@ def _compiled(function: Any) -> Any:
 
 
 cross_entropy, cross_entropy_gradient = _compiled(_losses), _compiled(_gradients)
+join, cut = _compiled(_join), _compiled(_cut)

@@ -57,7 +57,7 @@ class NativeOperator:
         callbacks = _Infer(self._infer), *(_listing(what, n) for what, n in zip(("out", "in"), self._counts[::-1]))
         self._info = _Info(forward, backward, *callbacks, _Needs(self._needs))
 
-    def __call__(self, *inputs: Symbol, name: str) -> Symbol:
+    def __call__(self, *inputs: Symbol, name: str | None = None) -> Symbol:
         """Return the first output."""
         operator = mx.sym._internal._NDArray  # noqa: SLF001 - hidden, not private
         return operator(*inputs, info=f"{ctypes.addressof(self._info):x}", name=name)[0]
@@ -92,16 +92,34 @@ def _listing(what: str, count: int) -> Any:
 
 
 @lru_cache(None)
-def cross_entropy() -> Callable[..., Symbol] | None:
-    """Return the operator ``-log softmax(logits)[target]``: ``(n,)`` for ``(n, classes)`` and ``(n,)``, all float32.
-
-    None where there is none: without numba, or where MXNet has other devices, whose memory a kernel cannot read.
-    """
+def _kernels() -> Any:
+    """Return the kernels; None without numba, or where MXNet has other devices, whose memory a kernel cannot read."""
     if mx.runtime.Features().is_enabled("CUDA"):  # pragma: no cover - not so in the wheel
         return None
     try:
         from . import kernels
     except ImportError:  # pragma: no cover - numba is not for every platform
         return None
+    return kernels
+
+
+@lru_cache(None)
+def cross_entropy() -> Callable[..., Symbol] | None:
+    """Return the operator ``-log softmax(logits)[target]``, or None where there is none.
+
+    It takes logits ``(n, classes)`` and targets ``(n,)``, all of them float32.
+    """
+    kernels = _kernels()
+    if kernels is None:  # pragma: no cover - as above
+        return None
     found = kernels.cross_entropy.address, kernels.cross_entropy_gradient.address
     return NativeOperator(*found, inputs=((),), outputs=((), (2,)))
+
+
+@lru_cache(None)
+def with_column(width: int) -> Callable[..., Symbol] | None:
+    """Return the operator that joins a constant column to a matrix of this width, or None where there is none."""
+    kernels = _kernels()
+    if kernels is None:  # pragma: no cover - as above
+        return None
+    return NativeOperator(kernels.join.address, kernels.cut.address, inputs=((1,),), outputs=((width + 1,),))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import assert_same
 from numpy.typing import NDArray
 from reference import ORACLES
 
@@ -94,3 +95,40 @@ def test_a_target_out_of_range_does_not_reach_other_memory() -> None:
     executor.backward()
     with pytest.raises(mxt.StepError, match="Target"):
         executor.outputs["Loss"].asnumpy()
+
+
+# A column joined to a matrix, which freezes states over padding
+
+
+def lstm_after(width: int, count: int = 1) -> tuple[list[str], dict[str, Numbers]]:
+    """Return the operators of LSTMs that share their arrays and whose cell states are read, and their gradients."""
+    names = [f"lstm{number}" for number in range(count)]
+    net = mxt.NetGraph(
+        {name: mxt.LSTM(3) for name in names},
+        [path for name in names for path in [("Input", name, f"Output {name}"), (f"{name}.CellState", f"Cell {name}")]],
+        inputs={"Input": mxt.Sequence("t", mxt.Vector(width))},
+        share=dict.fromkeys(names[1:], names[0]),
+    )
+    plan = mxt.compile_plan(net, dict.fromkeys(net.outputs, 1.0))
+    executor = mxt.instantiate(plan, 2, {"t": 5}, input_gradients=["Input"])
+    x = np.random.default_rng(0).standard_normal((2, 5, width))
+    executor.forward({"Input": x}, lengths={"t": [2, 5]})
+    executor.backward()
+    graph = lower(plan, {"t": 5}, training_heads(plan), training=True, padded=True).symbol
+    operators = [node["op"] for node in json.loads(graph.tojson())["nodes"]]
+    return operators, {name: array[:] for name, array in executor.gradients.items()}
+
+
+@pytest.mark.parametrize("width", [1, 2, 9, 64])
+def test_a_kernel_joins_columns_with_the_bits_of_operators(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_kernel = lstm_after(width)
+    monkeypatch.setattr(native, "with_column", lambda _: None)
+    without = lstm_after(width)
+    assert [operators.count("_NDArray") for operators, _ in (with_kernel, without)] == [2, 0]
+    assert_same(with_kernel[1], without[1])
+
+
+def test_arrays_that_many_layers_share_have_the_gradients_of_all() -> None:
+    (operators, one), (_, nine) = lstm_after(4), lstm_after(4, 9)
+    assert "_NDArray" in operators
+    np.testing.assert_allclose(nine["lstm0.InputWeights"], 9 * one["lstm0.InputWeights"], rtol=1e-4)
