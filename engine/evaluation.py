@@ -120,8 +120,16 @@ class Evaluator:
         shared = Shared(store, Clock(), InputBuffers(store.context, 1), table=table)
         self._cache = Cache(shared, bytes_kept)
 
-    def run(self, batches: object, outputs: Sequence[str] | None, lengths: object) -> Evaluation:
+    def run(
+        self, batches: object, outputs: Sequence[str] | None, lengths: object, weights: Mapping[str, float]
+    ) -> Evaluation:
         """Return losses and outputs of a batch, or of an iterable of batches; waits.
+
+        Args:
+            batches: A batch, or an iterable of them.
+            outputs: Which outputs; None: all of a batch, none of an iterable.
+            lengths: The true lengths of the rows of one batch.
+            weights: The weights of losses, by output port.
 
         Raises:
             BatchError: A batch does not fit.
@@ -138,7 +146,7 @@ class Evaluator:
             self._streams.clear()
         losses = [head.name for head in heads if head.name in self._plan.loss_ports]
         shown = self._shown(heads, outputs, one)
-        sums, passes = LossSums(self._plan), []
+        sums, passes = LossSums(self._plan, weights), []
         source: Iterable[object] = [batches] if one else batches  # type: ignore[assignment]  # by the check above
         for number, batch in enumerate(source):
             for found in self._passes(batch, heads, lengths, None if one else number):

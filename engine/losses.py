@@ -68,11 +68,13 @@ class LossSums:
 
     Args:
         plan: The plan whose losses they are.
+        weights: The weights of the losses, by output port; None: those of the plan.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, weights: Mapping[str, float] | None = None) -> None:
         """Start with no rows."""
         self._plan = plan
+        self._weights = weights_of(plan) if weights is None else weights
         self._sums = dict.fromkeys(plan.loss_ports, 0.0)
         self._counts = dict.fromkeys(plan.loss_ports, 0)
         self.examples = 0
@@ -106,8 +108,13 @@ class LossSums:
         check_reduction(reduction)
         counted = {port: count for port, count in self._counts.items() if count}
         values = {port: self._sums[port] / (count if reduction == "mean" else 1) for port, count in counted.items()}
-        weights = {port: self._plan.losses[port].weight for port in values}
+        weights = {port: self._weights[port] for port in values}
         return Losses(values, weights, step, self.examples, dict(self.steps))
+
+
+def weights_of(plan: Plan) -> dict[str, float]:
+    """Return the plan's own weights of its losses, by output port."""
+    return {port: loss.weight for port, loss in plan.losses.items()}
 
 
 def _sum_of_means(array: NDArray[Any], lengths: NDArray[np.int64]) -> float:

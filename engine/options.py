@@ -10,6 +10,7 @@ from ..executors.bucketed import check_policy, one_bucket
 from ..executors.buckets import Policy
 from ..plans.lowering import check_lengths
 from ..plans.plan import Plan
+from .optimizers import Optimizer
 
 ON_NAN = ("raise", "skip", "ignore")
 
@@ -23,8 +24,10 @@ def check_trainable(plan: object, optimizer: object) -> None:
     """
     if not isinstance(plan, Plan):
         raise ArgumentError(f"Trainer takes a plan (see compile_plan), got {plan!r}")
-    if isinstance(optimizer, type) or not (hasattr(optimizer, "start") and hasattr(optimizer, "apply")):
-        hint = f"; write {optimizer.__name__}()" if isinstance(optimizer, type) else ""
+    if not isinstance(optimizer, Optimizer):
+        hint = ""
+        if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+            hint = f"; write {optimizer.__name__}()"
         raise ArgumentError(f"Trainer takes an optimizer such as Adam(), got {optimizer!r}{hint}")
     if not plan.parameters:
         raise NetError("the plan has no parameters, so there is nothing to train; instantiate() runs it")

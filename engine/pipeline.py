@@ -11,19 +11,21 @@ from typing import Any, NoReturn
 from .._mxnet import mx
 from ..errors import Error, StepError
 from ..executors.batch import Batch
-from ..executors.bound import Bound
+from ..executors.bound import Bound, Loaded
 from ..executors.bucketed import Buckets
-from ..executors.guard import Chain, Guard
+from ..executors.checked import CheckedBatch
+from ..executors.guard import Chain, Guard, Verdict, Watch
 from ..executors.handles import Clock
 from ..executors.indices import check_indices
 from ..executors.inputs import Limits, check_batch
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
+from .accumulation import Accumulation
 from .interrupts import Uninterrupted
 from .losses import LossSums
 from .moves import Moves
 from .stats import KEPT, Recorder, Stats
-from .steps import Past, Ready, Staged, Step, port_not_finite, private_copy
+from .steps import Order, Past, Ready, Staged, Step, port_not_finite, private_copy
 from .streams import Streams
 from .waiting import wait
 
@@ -38,7 +40,8 @@ class Pipeline:
         buckets: The executors.
         moves: The optimizer's moves.
         clock: Counts the steps.
-        depth: How many steps may be unfinished.
+        depth: How many passes may be unfinished.
+        clip_norm: The largest norm of the gradient; None: any.
         every: Every so many steps one is guarded; 0: none.
         on_nan: What a guarded step comes to whose numbers are not finite; see `Guard`.
         streams: The streams whose state is carried, if any is.
@@ -46,9 +49,12 @@ class Pipeline:
     Attributes:
         pending: The unfinished steps, the oldest first.
         losses: The losses of finished steps by number, the last 1,024 of them.
+        done: The last step that is known to have ended.
         failure: The step that failed, until `recover`.
         recorder: What is counted.
         staged: The batch of the next step, where it has been loaded.
+        tick: The number of the last of all that was queued: steps, and passes and moves alone.
+        opened: The last pass of a step that has not moved yet.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Pipeline:
         clock: Clock,
         depth: int,
         *,
+        clip_norm: float | None,
         every: int,
         on_nan: str,
         streams: Streams | None = None,
@@ -68,18 +75,24 @@ class Pipeline:
         self._moves = moves
         self._clock = clock
         self._depth = depth
+        self._clip_norm = clip_norm
         self._every = every
         self._on_nan = on_nan
         self._streams = streams
         if streams is not None:
             streams.before_growth, streams.after_growth = self.collect, self._follow_states
-        self._chain = Chain(self._store.context, self._store.plan.dtype)
-        self._guards: weakref.WeakKeyDictionary[Bound, dict[bool, Guard]] = weakref.WeakKeyDictionary()
+        self._chain = Chain(self._store.context, self._store.plan.dtype, depth)
+        self._guards: weakref.WeakKeyDictionary[Bound, dict[tuple[object, ...], Guard]] = weakref.WeakKeyDictionary()
+        self._move_guards: dict[Watch, Guard] = {}
         self._snapshot = Snapshot(self._moved) if every > 1 else None
-        self._good = 0  # the last step whose arrays can be gone back to
-        self._since: list[Past] = []  # the steps after it that have finished
+        self._good, self._good_tick = 0, 0  # the last step, and what of it, whose arrays can be gone back to
+        self._since: list[Past] = []  # the passes after it that have finished
+        self._accumulation = Accumulation(self._store.gradients.array)
+        self.tick = 0
+        self.opened: Step | None = None
         self.pending: deque[Step] = deque()
         self.losses: dict[int, LossSums] = {}
+        self.done = 0
         self.failure: StepError | None = None
         self.recorder = Recorder()
         self.staged: Staged | None = None
@@ -99,6 +112,20 @@ class Pipeline:
             self._retire()
         self._blocked = self.recorder.span("wait for a free place", begin, self._clock.now + 1)
 
+    def check_streams(self, batch: CheckedBatch) -> None:
+        """Check that the streams of a batch fit, where states are carried.
+
+        Raises:
+            BatchError: There are too many.
+        """
+        if self._streams is not None:
+            self._streams.check(batch)
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether the step that has been begun adds up gradients."""
+        return self._accumulation.units > 0
+
     def stage(self, ready: Ready) -> None:
         """Load the batch of the next step; does not wait."""
         self.staged = self._load(ready)
@@ -108,55 +135,118 @@ class Pipeline:
         loaded = ready.bound.load(ready.batch)
         return Staged(ready, loaded, ready.seconds + self.recorder.span("copy", begin, self._clock.now + 1))
 
-    def queue_staged(self) -> int:
+    def queue_staged(self, order: Order) -> int:
         """Queue the step of the batch that is staged; return its number. Does not wait."""
         assert self.staged is not None  # the trainer has looked
-        before = self._clock.now
+        before = self.tick
+        staged = self.staged._replace(ready=self.staged.ready._replace(order=order))
         try:
-            return self._queue_or_fail(self.staged)
+            return self._queue(staged, moves=True)
         finally:
-            if self._clock.now != before:
+            if self.tick != before:
                 self.staged = None
 
     def queue(self, ready: Ready) -> int:
         """Load a batch and queue its step; return its number. Does not wait."""
-        return self._queue_or_fail(self._load(ready))
+        return self._queue(self._load(ready), moves=True)
 
-    def _queue_or_fail(self, staged: Staged) -> int:
-        before = self._clock.now
+    def compute(self, ready: Ready) -> int:
+        """Load a batch and queue the passes of its step, without the move; return the step's number."""
+        return self._queue(self._load(ready), moves=False)
+
+    def accumulate(self, ready: Ready, units: int) -> int:
+        """Load a batch and queue its passes, whose gradients count so many units beside those of the step so far."""
+        number = self._queue(self._load(ready), moves=False, factor=float(units))
+        self._accumulation.add(units)
+        return number
+
+    def discard(self) -> None:
+        """Give up the step that has been begun; its number is given back."""
+        assert self.opened is not None  # the trainer has looked
+        self._clock.turn_back(self.opened.number - 1)
+        self._close_step()
+
+    def _close_step(self) -> None:
+        self.opened = None
+        self._accumulation.clear()
+        self._clock.part = 0
+
+    def _queue(self, staged: Staged, moves: bool, factor: float = 1.0) -> int:
+        before = self.tick
         try:
-            return self._queue(staged)
+            return self._queue_pass(staged, moves, factor)
         except BaseException as error:
-            if self._clock.now != before:  # else nothing of the training has moved
-                self._cut_short(staged, before + 1, error)
+            if self.tick != before:  # else nothing of the training has moved
+                self._cut_short(staged.ready, staged.loaded, error)
             elif self._streams is not None:
                 self._streams.undo(before)
             raise
 
-    def _queue(self, staged: Staged) -> int:
+    def _queue_pass(self, staged: Staged, moves: bool, factor: float) -> int:
         begin = time.perf_counter()
-        number, bound, loaded = self._clock.now + 1, staged.ready.bound, staged.loaded
-        guarded = self._every > 0 and number % self._every == 0
+        ready, loaded, order = staged.ready, staged.loaded, staged.ready.order
+        bound, tick = ready.bound, self.tick + 1
+        part = 0 if self.opened is None else self.opened.part + 1
+        number = self._clock.now + (part == 0)
+        guarded = self._guarded(number)
         places = None
         if self._streams is not None:
-            places = self._streams.places_for(loaded.batch, bound.bucket.batch_size, number)
-        guard = self._guard(bound, guarded)
-        self._chain.expect(number, [check.count for check in loaded.index_checks])
+            places = self._streams.places_for(loaded.batch, bound.bucket.batch_size, tick)
+        guard = self._guard(bound, order, guarded, moves)
+        self._chain.expect(tick, [check.count for check in loaded.index_checks])
         if places is not None:
             bound.feed(loaded, places)
-        staged.ready.executor.queue(bound, loaded)  # the clock moves: this is now the step
-        bound.backward()
+        if part:
+            self._clock.turn_back(number - 1)
+        self._clock.part, self.tick = part, tick
+        ready.executor.queue(bound, loaded)  # this is now the step
+        bound.backward(None, order.weights, factor)
         guard.judge()
-        self._moves.queue(number, guard if guarded else None)
+        if moves:
+            self._moves.queue(order.rate, tick % self._depth, guard)
         if not guarded:
             bound.move()
-        slot = number % self._depth
-        guard.finish(slot)
+        guard.finish(tick % self._depth)
         self._store.touch()
         times = self._blocked, staged.seconds_staging, self.recorder.span("queue", begin, number)
-        self.recorder.queued(number, loaded.batch, bound.bucket, self.unfinished(), times)
-        self.pending.append(Step(number, loaded, staged.ready.origin, bound.bucket, guard, slot, begin, places))
+        self.recorder.queued(number, loaded.batch, bound.bucket, self.unfinished(), times, part == 0)
+        step = Step(
+            number, tick, part, moves, True, loaded, ready.origin, bound.bucket, guard, tick % self._depth, begin,
+            places, order.weights,
+        )  # fmt: skip  # one argument a line says no more
+        self.pending.append(step)
+        if moves:
+            self._clock.part = 0
+        else:
+            self.opened = step
         return number
+
+    def apply(self, order: Order) -> int:
+        """Queue the move that ends the step which has been begun; return its number. Does not wait."""
+        assert self.opened is not None  # the trainer has looked
+        opened, tick, begin = self.opened, self.tick + 1, time.perf_counter()
+        watch = self._watch(self._guarded(opened.number), order, moves=True)
+        guard = self._move_guards.get(watch)
+        if guard is None:
+            snapshot = self._snapshot if watch.on_nan is not None else None
+            guard = self._move_guards[watch] = Guard(self._store, None, self._chain, watch, self._depth, snapshot)
+        self._chain.expect(tick, [])
+        self.tick = tick
+        guard.judge()
+        self._moves.queue(order.rate, tick % self._depth, guard)
+        guard.finish(tick % self._depth)
+        self._store.touch()
+        self.pending.append(
+            opened._replace(tick=tick, moves=True, has_pass=False, guard=guard, slot=tick % self._depth, queued=begin)
+        )
+        self._close_step()
+        return opened.number
+
+    def _guarded(self, number: int) -> bool:
+        return self._every > 0 and number % self._every == 0
+
+    def _watch(self, guarded: bool, order: Order, moves: bool) -> Watch:
+        return Watch(self._on_nan if guarded else None, order.paths, moves, self._clip_norm if moves else None)
 
     def _follow_states(self) -> None:
         """Take over the arrays of a state table that has grown."""
@@ -170,12 +260,17 @@ class Pipeline:
     def _states(self) -> list[Any]:
         return [] if self._streams is None else list(self._streams.table.arrays.values())
 
-    def _guard(self, bound: Bound, guarded: bool) -> Guard:
-        guards = self._guards.setdefault(bound, {})
-        if guarded not in guards:
-            held = (self._on_nan, self._depth, self._moves.token, self._snapshot) if guarded else (None, self._depth)
-            guards[guarded] = Guard(bound, self._chain, *held)
-        return guards[guarded]
+    def _guard(self, bound: Bound, order: Order, guarded: bool, moves: bool) -> Guard:
+        guards = self._guards.get(bound)
+        if guards is None:
+            guards = self._guards[bound] = {}
+        key = order.paths, guarded, moves
+        guard = guards.get(key)
+        if guard is None:
+            snapshot = self._snapshot if guarded and moves else None
+            watch = self._watch(guarded, order, moves)
+            guard = guards[key] = Guard(self._store, bound, self._chain, watch, self._depth, snapshot)
+        return guard
 
     # Waiting
 
@@ -209,7 +304,7 @@ class Pipeline:
         try:
             if step.guard.can_be_seen:
                 wait(step.is_judged)
-            verdict = step.guard.verdict(step.slot, step.number)
+            verdict = step.guard.verdict(step.slot, step.tick)
         except mx.MXNetError as error:
             self._fail(step, "failed on the device", error)
         if not verdict.known or (verdict.finite and not verdict.wrong and not verdict.passed):
@@ -219,23 +314,34 @@ class Pipeline:
         if not verdict.passed:
             what = "losses, gradients or states" if self._streams is not None else "losses or gradients"
             self._fail(step, f"gave {what} that are not finite", nothing=NORM)
-        if self._every and step.number % self._every == 0:
+        if step.moves and self._guarded(step.number):
             self.recorder.gradient_norm = verdict.norm
-        if step.number % max(1, self._every) == 0:
-            self._good, self._since = step.number, []
-            if self._streams is not None:
-                self._streams.settle(step.number)
             if self._on_nan == "skip" and not verdict.finite:
                 self.recorder.skip(step.number)
-        else:
-            batch = private_copy(step.loaded, step.origin, step.number, step.places)
-            self._since.append(Past(step.number, batch, step.bucket, step.places))
-        sums = LossSums(self._store.plan)
-        sums.add(verdict.losses, step.loaded.batch)
-        self.losses[step.number] = sums
-        self.losses.pop(step.number - KEPT, None)
+        self._settle(step)
+        if step.has_pass:
+            self._note_losses(step, verdict)
+        if step.moves:
+            self.done = step.number
         self.pending.popleft()
         self.recorder.finished(step.number, step.queued)
+
+    def _settle(self, step: Step) -> None:
+        """Note that a step has gone well, and what can be gone back to."""
+        if self._every <= 1 or (step.moves and self._guarded(step.number)):
+            self._good_tick, self._since = step.tick, []
+            self._good = step.number if step.moves else step.number - 1
+            if self._streams is not None:
+                self._streams.settle(step.tick)
+        elif step.has_pass:
+            batch = private_copy(step.loaded, step.origin, step.number, step.places)
+            self._since.append(Past(step.number, step.part, batch, step.bucket, step.places))
+
+    def _note_losses(self, step: Step, verdict: Verdict) -> None:
+        if not step.part:
+            self.losses[step.number] = LossSums(self._store.plan, step.weights)
+            self.losses.pop(step.number - KEPT, None)
+        self.losses[step.number].add(verdict.losses, step.loaded.batch)
 
     # Failures
 
@@ -254,7 +360,7 @@ class Pipeline:
                 where += f'; input port "{came}" of its batch is not finite'
             elif culprit is None:
                 where += f"; {nothing}"
-            error = StepError(f"step {step.number} {what}{where}", step.number, cause)
+            error = StepError(f"{step} {what}{where}", step.number, cause)
             if culprit is not None:
                 error.node, error.port = culprit.node, culprit.port
             error.port = came or error.port
@@ -273,7 +379,9 @@ class Pipeline:
         """Empty the queue; return private copies of the batch that failed, and of those behind it by step."""
         number = step.number
         batches = [
-            (found.number, private_copy(found.loaded, found.origin, number, found.places)) for found in self.pending
+            (found.number, private_copy(found.loaded, found.origin, number, found.places))
+            for found in self.pending
+            if found.has_pass or found is step
         ]
         if self.staged is not None:
             staged = private_copy(self.staged.loaded, self.staged.ready.origin, number)
@@ -294,23 +402,24 @@ class Pipeline:
         self.failure = error
         raise error from error.cause
 
-    def _cut_short(self, staged: Staged, number: int, error: BaseException) -> None:
+    def _cut_short(self, ready: Ready, loaded: Loaded, error: BaseException) -> None:
+        number = self._clock.now
         text = f"step {number} was cut short while it was being queued, by {type(error).__name__}"
         self.failure = StepError(f"{text}: {error}" if str(error) else text, number, error)
-        self.failure.bucket = dict(staged.ready.bound.bucket.lengths)
-        self.failure.batch = private_copy(staged.loaded, staged.ready.origin, number)
+        self.failure.bucket = dict(ready.bound.bucket.lengths)
+        self.failure.batch = private_copy(loaded, ready.origin, number)
 
     def _culprit(self, step: Step, batch: Batch) -> Culprit | None:
-        """Run the batch once more, and the optimizer; None where all goes well, or is not possible.
+        """Run the batch once more; None where all goes well, or is not possible.
 
         Where arrays have gone back further than the step, the batches since then are run too, the first one first.
         """
-        for past in (*self._since, Past(step.number, batch, step.bucket, step.places)):
+        for past in (*self._since, Past(step.number, step.part, batch, step.bucket, step.places)):
             with contextlib.suppress(Error):
                 ports = {**self._states_of(past), **past.batch}
                 whole = Batch(ports, past.batch.lengths, loss_from=past.batch.loss_from)
                 checked = check_batch(whole, Limits.of(self._store.plan, None))
-                culprit = replay(past.bucket, self._store, checked, past.number) or self._moves.trial(past.number)
+                culprit = replay(past.bucket, self._store, checked, past.number, past.part)
                 if culprit is not None:
                     return culprit
         return None
@@ -323,12 +432,14 @@ class Pipeline:
 
     def _drain(self) -> None:
         """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""
-        arrays = [self._chain.passed, self._chain.due, self._chain.wrong, *self._moves.written]
+        arrays = [self._chain.passed, self._chain.due, self._chain.wrong, *self._moves.moved]
+        arrays += self._accumulation.arrays
         for array in (*arrays, self._store.gradients.array, self._store.auxiliary.array, *self._states()):
             if array is not None:
                 with contextlib.suppress(mx.MXNetError):
                     array.wait_to_read()
         self._guards.clear()
+        self._move_guards.clear()
         self._buckets.forget()
 
     def recover(self) -> Batch | None:
@@ -353,10 +464,13 @@ class Pipeline:
             self._snapshot.restore()
         self._since = []
         self.losses = {step: sums for step, sums in self.losses.items() if step <= self._good}
+        self.done = self._good
         if self._streams is not None:
-            self._streams.undo(self._good)
+            self._streams.undo(self._good_tick)
         self._clock.turn_back(self._good)
-        self._chain.restart(self._good)
+        self._chain.restart(self._good_tick)
+        self.tick = self._good_tick
+        self._close_step()
         staged, self._staged_batch = self._staged_batch, None
         return staged
 
@@ -375,6 +489,7 @@ class Pipeline:
     def close(self) -> None:
         """Let go of everything."""
         self.pending.clear()
-        self.staged = None
+        self.staged = self.opened = None
         self._guards.clear()
+        self._move_guards.clear()
         self._moves.close()

@@ -16,9 +16,31 @@ from ..mappings import FrozenMapping
 from ..plans.net import NetGraph
 from ..resources import Resource
 from .losses import Losses, check_reduction
+from .norms import GradientMapping, NormGraph, Norms
 from .pipeline import Pipeline
 from .stats import Stats
 from .trace import Timeline
+
+
+class OneThread:
+    """A block that one thread at a time is inside of, as often as it likes."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        """Refuse another thread.
+
+        Raises:
+            Error: One is inside.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise Error("another thread is inside of this trainer: one thread at a time uses a trainer")
+
+    def __exit__(self, *_: object) -> None:
+        """Let others in."""
+        self._lock.release()
 
 
 class Results(Resource):
@@ -38,9 +60,10 @@ class Results(Resource):
         self._last: Bound | None = None
         self._given = 0
         self._net: tuple[int, NetGraph] | None = None
+        self._norm_graph: NormGraph | None = None
         self._closed = False
         self._process = os.getpid()
-        self._lock = threading.RLock()
+        self._threads = OneThread()
 
     @property
     def step(self) -> int:
@@ -112,7 +135,7 @@ class Results(Resource):
         with self._alone():
             self._check_alive()
             self._steps.look()
-            new = [step for step in self._steps.losses if step > self._given]
+            new = [step for step in self._steps.losses if self._given < step <= self._steps.done]
             found = [(step, self._loss(step, reduction)) for step in new]
             self._given = max(new, default=self._given)
             return found
@@ -146,8 +169,10 @@ class Results(Resource):
         return self._store.handles(self._collect)
 
     @property
-    def gradients(self) -> ArrayMapping:
-        """Live handles on the gradients of the last step's weighted mean loss, by array, and of inputs asked for.
+    def gradients(self) -> GradientMapping:
+        """Live handles on the gradients of the last pass's weighted mean loss, by array, and of inputs asked for.
+
+        Between `compute` and `apply` they can be written too. ``gradients.norms()`` gives the norm of each.
 
         Raises:
             Error: There was no step yet.
@@ -157,7 +182,14 @@ class Results(Resource):
         if self._last is None:
             raise Error("there are no gradients yet: call update(batch) first")
         inputs = self._last.input_gradient_handles(self._collect)
-        return ArrayMapping({**self._store.gradient_handles(self._collect), **inputs}, "gradient", "the plan")
+        return GradientMapping({**self._store.gradient_handles(self._collect), **inputs}, self._norms)
+
+    def _norms(self) -> Norms:
+        with self._alone():
+            self._check_alive()
+            if self._norm_graph is None:
+                self._norm_graph = NormGraph(self._store)
+            return self._norm_graph.norms(self._collect)
 
     def net(self) -> NetGraph:
         """Return the net with its current arrays, as numpy copies; waits.
@@ -232,15 +264,9 @@ class Results(Resource):
             self._check_alive()
             self._steps.collect()
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> OneThread:
         """Refuse a second thread: MXNet's executors give wrong numbers to two at once."""
-        if not self._lock.acquire(blocking=False):
-            raise Error("another thread is inside of this trainer: one thread at a time uses a trainer")
-        try:
-            yield
-        finally:
-            self._lock.release()
+        return self._threads
 
     def _check_open(self) -> None:
         if self._closed:

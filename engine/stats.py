@@ -138,13 +138,19 @@ class Recorder:
             self._begin = time.perf_counter()
 
     def queued(
-        self, step: int, batch: CheckedBatch, bucket: Bucket, unfinished: int, times: tuple[float, float, float]
+        self,
+        step: int,
+        batch: CheckedBatch,
+        bucket: Bucket,
+        unfinished: int,
+        times: tuple[float, float, float],
+        begins: bool = True,
     ) -> None:
-        """Count a step, given how long it was blocked, staged, and queued."""
+        """Count a pass, which may begin a step, given how long it was blocked, staged, and queued."""
         found = batch.true_steps
         true = sum(found.values()) if found else batch.rows
         padded = bucket.batch_size * (sum(steps for name, steps in bucket.lengths if name in found) if found else 1)
-        self._steps += 1
+        self._steps += begins
         self._examples += batch.rows
         self._true += true
         self._padded += padded

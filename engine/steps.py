@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..executors.checked import CheckedBatch
 from ..executors.executor import Executor
 from ..executors.guard import Guard
 from ..executors.state_table import INITIAL, Places
+from ..plans.lowering import Head
 
 
 class Origin(NamedTuple):
@@ -30,8 +30,23 @@ class Origin(NamedTuple):
     position: tuple[int, ...] | None
 
 
-@dataclass(frozen=True)
-class Ready:
+class Order(NamedTuple):
+    """How a step is to be taken.
+
+    Attributes:
+        weights: The weights of the losses, by output port.
+        heads: What its graph computes; None: that of the plan's own weights.
+        paths: The arrays that move.
+        rate: The learning rate.
+    """
+
+    weights: Mapping[str, float]
+    heads: tuple[Head, ...] | None
+    paths: tuple[str, ...]
+    rate: float
+
+
+class Ready(NamedTuple):
     """A batch that has been checked, and the graph for it.
 
     Attributes:
@@ -39,6 +54,7 @@ class Ready:
         bound: Its graph.
         batch: The batch.
         origin: Where it comes from.
+        order: How the step is to be taken.
         seconds: How long the check took.
     """
 
@@ -46,11 +62,11 @@ class Ready:
     bound: Bound
     batch: CheckedBatch
     origin: Origin
+    order: Order
     seconds: float
 
 
-@dataclass(frozen=True)
-class Staged:
+class Staged(NamedTuple):
     """A batch that is on its way to the device, to be a step.
 
     Attributes:
@@ -64,22 +80,33 @@ class Staged:
     seconds_staging: float
 
 
-@dataclass(frozen=True)
-class Step:
-    """A step that has been queued; it does not hold its graph, which may be released before it has finished.
+class Step(NamedTuple):
+    """What has been queued of a step: all of it, or one of its passes, or its move.
+
+    It does not hold its graph, which may be released before it has finished.
 
     Attributes:
-        number: Its number.
-        loaded: Its batch; host arrays are the caller's, who may have changed them, and its slot has private copies.
+        number: The number of the step.
+        tick: Its own number among all that is queued.
+        part: Which pass of the step it is, from 0.
+        moves: Whether the parameters move with it, which ends the step.
+        loaded: The batch of its pass; host arrays are the caller's, who may have changed them, and its slot has private
+            copies. Of a move alone it is that of the last pass.
+        has_pass: Whether it has a pass.
         origin: Where the batch comes from.
         bucket: The bucket of its graph.
         guard: The guard of its graph.
         slot: Where the guard puts its result.
         queued: When it was queued, of `time.perf_counter`.
         places: Where the carried states of its rows are.
+        weights: The weights of the losses.
     """
 
     number: int
+    tick: int
+    part: int
+    moves: bool
+    has_pass: bool
     loaded: Loaded
     origin: Origin
     bucket: Bucket
@@ -87,20 +114,28 @@ class Step:
     slot: int
     queued: float
     places: Places | None
+    weights: Mapping[str, float]
 
     def is_judged(self) -> bool:
         """Tell whether there is a verdict on it; does not wait."""
-        return self.guard.is_judged(self.slot, self.number)
+        return self.guard.is_judged(self.slot, self.tick)
 
     def has_finished(self) -> bool:
         """Tell whether its end can be seen; does not wait. One that failed has no such end."""
-        return self.guard.has_finished(self.slot, self.number)
+        return self.guard.has_finished(self.slot, self.tick)
+
+    def __str__(self) -> str:
+        """Say which it is."""
+        if not self.has_pass:
+            return f"step {self.number}, at apply(),"
+        return f"step {self.number}" if not self.part else f"step {self.number}, in its pass {self.part + 1},"
 
 
 class Past(NamedTuple):
-    """A step that has finished, or failed: what is needed to run it once more."""
+    """A pass that has finished, or failed: what is needed to run it once more."""
 
     number: int
+    part: int
     batch: Batch
     bucket: Bucket
     places: Places | None

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import names, positive_int
 from ..errors import ArgumentError, Error, StepError
-from ..executors.batch import Batch
 from ..executors.bound import Shared
 from ..executors.bucketed import BYTES_KEPT, Buckets, check_batch_size
 from ..executors.buckets import Policy
 from ..executors.executor import check_input_gradients
-from ..executors.handles import Clock, OutputHandle
-from ..executors.inputs import NOTHING_BESIDE, Beside, Limits, check_batch
+from ..executors.handles import Clock
+from ..executors.inputs import Limits
 from ..executors.rows import check_flags, check_streams
 from ..executors.staging import InputBuffers
 from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..plans.plan import Plan
 from .evaluation import Evaluation, Evaluator
-from .interrupts import Uninterrupted
 from .moves import Moves
 from .optimizers import Optimizer
 from .options import check_trainable, guarding_of, policy_of
 from .pipeline import Pipeline
-from .results import Results
+from .recipe import Recipe
 from .state import CarriedState, carry_of, limit_of
-from .steps import Origin, Ready
+from .stepper import Stepper
 from .streams import Streams
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Trainer(Results):
+class Trainer(Stepper):
     """Trains a plan: `update` queues a step and returns, `current_loss` waits for it.
 
     Args:
@@ -62,6 +59,7 @@ class Trainer(Results):
             ports to output ports. No gradient crosses steps.
         state_capacity: How many bytes of carried state are kept, before the least recently used stream is dropped;
             None: all.
+        total_steps: How many steps there will be, for learning rates that end by a schedule; None: nobody knows.
         input_gradients: Input ports whose gradients are wanted, in `gradients`.
         bytes_kept: How many bytes the graphs of buckets may hold, about, before the least recently used are released;
             None: any.
@@ -99,22 +97,23 @@ class Trainer(Results):
         on_nan: str | None = None,
         carry: bool | Mapping[str, str] = False,
         state_capacity: int | None = None,
+        total_steps: int | None = None,
         input_gradients: Sequence[str] = (),
         bytes_kept: int | None = BYTES_KEPT,
     ) -> None:
         """Allocate the arrays; where there is one bucket, bind its graph for full batches."""
         check_trainable(plan, optimizer)
+        recipe = Recipe(plan, optimizer, total_steps)
         self._plan = plan
-        self._optimizer = optimizer
         policy = policy_of(plan, lengths, buckets)
         self._batch_size = check_batch_size(policy, batch_size)
         self._depth = positive_int(depth, "depth")
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
         carried = carry_of(plan, carry)
-        store = ParameterStore(plan, device, seed, arrays)
+        store = ParameterStore(plan, device, seed, arrays, recipe.frozen)
         every, reaction = guarding_of(guard, on_nan)
-        moves = Moves(optimizer, store.parameters.array, store.gradients.array, guarded=every > 0)
+        moves = Moves(optimizer, store, recipe.rules, self._depth)
         clock = Clock()
         buffers = InputBuffers(store.context, self._depth + 1, keeps=True)  # one more for what is staged
         self._streams = _streams(store, carried, state_capacity, self._batch_size)
@@ -122,9 +121,18 @@ class Trainer(Results):
         shared = Shared(store, clock, buffers, wanted, table)
         self._bucketed = Buckets(shared, policy, self._batch_size, True, kept)
         self._evaluator = Evaluator(store, policy, self._batch_size, clock, kept, carried)
-        self._limits = Limits.of(plan, self._batch_size, clock, carried=carried)
-        steps = Pipeline(self._bucketed, moves, clock, self._depth, every=every, on_nan=reaction, streams=self._streams)
-        super().__init__(store, clock, steps)
+        limits = Limits.of(plan, self._batch_size, clock, carried=carried)
+        steps = Pipeline(
+            self._bucketed,
+            moves,
+            clock,
+            self._depth,
+            clip_norm=optimizer.clip_norm,
+            every=every,
+            on_nan=reaction,
+            streams=self._streams,
+        )
+        super().__init__(store, clock, steps, self._bucketed, limits, recipe)
         # what a user changes between steps is lost where arrays go back to a snapshot from before it
         self._half = 0.5 if every > 1 else 0.0
         known = policy.known(plan.lengths)
@@ -141,7 +149,7 @@ class Trainer(Results):
     @property
     def optimizer(self) -> Optimizer:
         """How parameters move."""
-        return self._optimizer
+        return self._recipe.optimizer
 
     @property
     def batch_size(self) -> int | None:
@@ -167,154 +175,6 @@ class Trainer(Results):
     def store(self) -> ParameterStore:
         """The parameters, gradients and auxiliary arrays; `instantiate` can share them."""
         return self._store
-
-    # Training
-
-    def update(
-        self,
-        batch: Mapping[str, Any] | None = None,
-        *,
-        lengths: Mapping[str, Any] | None = None,
-        streams: Sequence[str | int] | None = None,
-        reset: Sequence[bool] | None = None,
-    ) -> int:
-        """Queue one step: forward, backward, and the optimizer's move of all parameters.
-
-        It waits for no computation, unless `depth` steps are unfinished, lengths come for the first time and their
-        executor must be bound, or so many new streams that their table must grow. The caller's arrays are copied, and
-        free when it returns.
-
-        Args:
-            batch: Arrays by input port, ``(rows, *item)`` or ``(rows, t, *item)``, with 1 to `batch_size` rows: numpy
-                arrays, anything that numpy takes, NDArrays, or handles of `outputs`; for sequences also a list of one
-                array ``(steps, *item)`` an example. Carried ports may be left out; given, they win for this step.
-                Other states may be left out too, and are at their initial values. None: the batch that was staged.
-            lengths: The true number of steps of each row, by length name, where sequences come as padded arrays.
-            streams: The stream of each row, a string or an integer, whose carried state it goes on from and leaves; one
-                that is unknown starts anew. None: each row's number.
-            reset: One boolean a row: whether it begins a sequence, and so starts at the initial state.
-
-        Returns:
-            The number of the step, 1 for the first.
-
-        Raises:
-            BatchError: The batch does not fit; one line for each mismatch; nothing has changed.
-            ArgumentError: A batch was staged and another one is given, or neither.
-            StaleHandleError: A handle in it belongs to an earlier step; nothing has changed.
-            StepError: An earlier step failed.
-        """
-        with self._alone():
-            self._check_alive()
-            steps = self._steps
-            steps.recorder.begin()
-            if batch is None:
-                if steps.staged is None:
-                    raise ArgumentError("update() takes the batch that stage(batch) has loaded, and there is none")
-                if any(found is not None for found in (lengths, streams, reset)):
-                    raise ArgumentError(
-                        "lengths=, streams= and reset= belong to a batch; give them to stage(batch, ...)"
-                    )
-                steps.make_room()
-                with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
-                    return self._queued(steps.queue_staged())
-            if steps.staged is not None:
-                raise ArgumentError("a batch is staged: call update() without one, which takes it")
-            ready = self._ready(batch, Beside(lengths, streams, reset))
-            steps.make_room()
-            with Uninterrupted():
-                return self._queued(steps.queue(ready))
-
-    def stage(
-        self,
-        batch: Mapping[str, Any],
-        *,
-        lengths: Mapping[str, Any] | None = None,
-        streams: Sequence[str | int] | None = None,
-        reset: Sequence[bool] | None = None,
-    ) -> None:
-        """Load the batch of the next step, which `update()` then queues; waits for no computation.
-
-        So a loop can load a batch while the device works, before it waits for a loss. The caller's arrays are copied,
-        and free when it returns.
-
-        Args:
-            batch: As for `update`.
-            lengths: As for `update`.
-            streams: As for `update`.
-            reset: As for `update`.
-
-        Raises:
-            BatchError: The batch does not fit; nothing has changed.
-            ArgumentError: A batch is staged already.
-            StaleHandleError: A handle in it belongs to an earlier step; nothing has changed.
-            StepError: An earlier step failed.
-
-        Example:
-            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, compile_plan
-            >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
-            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=2, arrays={"linear.Weights": [[1.0]]})
-            >>> trainer.stage({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
-            >>> trainer.update()
-            1
-        """
-        with self._alone():
-            self._check_alive()
-            self._steps.recorder.begin()
-            if self._steps.staged is not None:
-                raise ArgumentError("a batch is staged already: call update(), which takes it")
-            ready = self._ready(batch, Beside(lengths, streams, reset))
-            with Uninterrupted():
-                self._steps.stage(ready)
-
-    def unstage(self) -> Batch:
-        """Take back the batch that is staged, and return a private copy of it; waits where NDArrays were in it.
-
-        Raises:
-            ArgumentError: There is none.
-            StepError: An earlier step failed.
-        """
-        with self._alone():
-            self._check_alive()
-            if self._steps.staged is None:
-                raise ArgumentError("no batch is staged")
-            return self._steps.unstage()
-
-    def _ready(self, batch: Mapping[str, Any], beside: Beside = NOTHING_BESIDE) -> Ready:
-        """Return a batch that has been checked, with the graph for it."""
-        begin = time.perf_counter()
-        checked = check_batch(batch, self._limits, beside)
-        if self._streams is not None:
-            self._streams.check(checked)
-        executor = self._bucketed.executor_for(checked)
-        bound = executor.bound_for(checked, training=True)
-        fed = {port: value.step for port, value in batch.items() if isinstance(value, OutputHandle)}
-        seconds = self._steps.recorder.span("check", begin, self.step + 1)
-        return Ready(executor, bound, checked, Origin(fed, getattr(batch, "position", None)), seconds)
-
-    def _queued(self, step: int) -> int:
-        self._last = self._bucketed.last
-        return step
-
-    def recover(self) -> None:
-        """Go back to before the step that failed, so that training can go on; does nothing where none has failed.
-
-        Parameters, the optimizer's state and auxiliary arrays are as they were before that step, bit for bit; nothing
-        that was queued behind it has had an effect. Their numbers are given back: the next step has the number of the
-        one that failed. A batch that was staged stays so, unless an output of what failed was part of it.
-
-        The device's graphs are bound anew when they are next used.
-
-        Raises:
-            Error: The trainer was made with ``guard=False``.
-            StepError: An earlier step failed too.
-        """
-        with self._alone():
-            self._check_open()
-            staged = self._steps.recover()
-            self._last = None
-            self._given = min(self._given, self.step)
-            if staged is not None:
-                self._steps.stage(self._ready(staged))
 
     # State
 
@@ -369,7 +229,7 @@ class Trainer(Results):
                 chosen = check_streams(streams)
                 for stream in chosen:
                     known.check_known(stream)
-            known.restart(chosen, self.step + self._half)
+            known.restart(chosen, self._steps.tick + self._half)
 
     def _carrying(self) -> Streams:
         if self._streams is None:
@@ -379,7 +239,7 @@ class Trainer(Results):
     def _settled(self) -> float:
         """Wait for all queued steps; return where in time a change now is."""
         self._collect()
-        return self.step + self._half
+        return self._steps.tick + self._half
 
     def evaluate(
         self,
@@ -412,7 +272,7 @@ class Trainer(Results):
         """
         with self._alone():
             self._collect()
-            return self._evaluator.run(batch, outputs, lengths)
+            return self._evaluator.run(batch, outputs, lengths, self._recipe.loss_weights.all)
 
     # Ending
 

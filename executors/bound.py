@@ -159,6 +159,7 @@ class Bound:
             padded=bucket.padded,
             skips=bucket.skips,
             split=Split(bucket.carry_at, carry) if carries and bucket.carry_at is not None else None,
+            frozen=store.frozen,
         )
         read = set(self._lowered.inputs.values())
         self.ports = {name: spec for name, spec in plan.inputs.items() if name in read}
@@ -199,6 +200,7 @@ class Bound:
             begun = dict(zip(self._lowered.begun, self._outputs[middle:]))
             self.carried = Carried(shared.table, self._staging, states, begun)
         self._heads = HeadGradients(plan, self._lowered, bucket.batch_size, self.lengths, lengths, store.context)
+        self._weights = {name: loss.weight for name, loss in plan.losses.items()}
         self._failure: StepError | None = None
         self.index_checks: tuple[IndexCheck, ...] = ()
         self.batch = CheckedBatch()
@@ -231,8 +233,9 @@ class Bound:
     def _gradients(self) -> dict[str, Any]:
         if not self.bucket.training:
             return {}
-        trained = {name: paths for name, paths in self._lowered.arrays.items() if paths[0] in self.plan.parameters}
-        gradients = {name: self.store.gradient(*paths) for name, paths in trained.items()}
+        trained = self.store.gradients.specs
+        arrays = {name: paths for name, paths in self._lowered.arrays.items() if paths[0] in trained}
+        gradients = {name: self.store.gradient(*paths) for name, paths in arrays.items()}
         for name, port in self._lowered.inputs.items():
             if port in self.input_gradients:
                 gradients[name] = self.input_gradients[port]
@@ -262,9 +265,15 @@ class Bound:
         self.index_checks = loaded.index_checks
         self._set_rows(self.batch.rows)
         if self.bucket.training and self.plan.random_nodes:
-            mx.random.seed(step_seed(self.store.seed, self.clock.now + 1), ctx=self.store.context)
+            seed = step_seed(self.store.seed, self.clock.now + 1, self.clock.part)
+            mx.random.seed(seed, ctx=self.store.context)
         self.clock.tick()
         self._run_forward()
+
+    @property
+    def trained_ports(self) -> tuple[str, ...]:
+        """The output ports that gradients come back through."""
+        return tuple(head.name for head in self._lowered.heads if head.gradient)
 
     @property
     def moved(self) -> dict[str, Any]:
@@ -293,10 +302,20 @@ class Bound:
                 self._mask[rows:] = 0
             self._masked_rows = rows
 
-    def backward(self, gradients: Mapping[str, ArrayLike] | None = None) -> None:
+    def backward(
+        self,
+        gradients: Mapping[str, ArrayLike] | None = None,
+        weights: Mapping[str, float] | None = None,
+        factor: float = 1.0,
+    ) -> None:
         """Queue the backward pass, by default of the weighted mean of the losses over the true rows.
 
         MXNet's backward pass overwrites what the forward pass has kept for it: a second one gives wrong numbers.
+
+        Args:
+            gradients: Head gradients of one's own, by output port.
+            weights: The weights of losses; None: those of the plan.
+            factor: What the weighted mean is multiplied by.
 
         Raises:
             Error: There was one since the forward pass.
@@ -305,7 +324,10 @@ class Bound:
         """
         if self._went_back:
             raise Error("there was a backward pass already: each one needs a forward pass of its own before it")
-        heads = self._heads.of_mean(self.batch) if gradients is None else self._heads.of(gradients, self.batch)
+        if gradients is None:
+            heads = self._heads.of_mean(self.batch, self._weights if weights is None else weights, factor)
+        else:
+            heads = self._heads.of(gradients, self.batch)
         self._went_back = True
         if self._has_gradients:
             prepared, run = self._run_backward
@@ -394,7 +416,7 @@ class Bound:
         return recurrent_bytes(self.plan, self.bucket.batch_size, self.lengths) if self.bucket.training else 0
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Return MXNet's seed of a step: a function of (seed, step), so that a resumed run draws the same numbers."""
-    digest = hashlib.sha256(f"{seed}\n{step}".encode()).digest()
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """Return MXNet's seed of a pass of a step: a function of these, so that a resumed run draws the same numbers."""
+    digest = hashlib.sha256(f"{seed}\n{step}{f' {part}' if part else ''}".encode()).digest()
     return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF

@@ -11,6 +11,7 @@ import numpy as np
 from ..arguments import names, positive_int
 from ..errors import ArgumentError, BatchError, unknown
 from ..mappings import FrozenMapping
+from ..plans.lowering import Head
 from ..plans.plan import Plan
 from ..resources import Resource
 from ..tables import table
@@ -121,6 +122,7 @@ class Buckets(Resource):
         self._cache = Cache(shared, bytes_kept)
         self._limits = Limits.of(self.plan, None, shared.clock)
         self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
+        self._graphs: dict[tuple[object, tuple[Head, ...] | None], tuple[Executor, Bound]] = {}  # by forms of batches
         known = policy.known(self.plan.lengths)
         sizes = [(self.batch_size(bucket), bucket) for bucket in known]
         self._largest = max(sizes, key=lambda size: size[0] * sum(size[1].values()), default=None)
@@ -180,6 +182,23 @@ class Buckets(Resource):
         executor.check(checked)
         return executor
 
+    def graph_for(self, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> tuple[Executor, Bound]:
+        """Return the executor of a batch, and its graph for training, bound if it comes for the first time.
+
+        Raises:
+            BatchError: No bucket holds an example, or the bucket has fewer rows.
+            Error: It is closed.
+        """
+        self._cache.check_open()
+        found = None if batch.form is None else self._graphs.get((batch.form, heads))
+        if found is None or not self._cache.use(found[1]):
+            executor = self.executor_for(batch)
+            found = executor, executor.bound_for(batch, True, heads)
+            self._graphs = {key: pair for key, pair in self._graphs.items() if self._cache.holds(pair[1])}
+            if batch.form is not None:
+                self._graphs[batch.form, heads] = found
+        return found
+
     def report(self) -> BucketedReport:
         """Return what went through each bucket, and what each holds.
 
@@ -201,6 +220,7 @@ class Buckets(Resource):
 
     def forget(self) -> None:
         """Let go of all graphs and of the memory of inputs; what is known of each bucket stays."""
+        self._graphs.clear()
         self._cache.release(self._cache.entries)
         self._cache.shared.buffers.clear()
 
@@ -219,11 +239,13 @@ class Buckets(Resource):
             known = [str(dict(entry.lengths)) for entry in self._cache.entries]
             raise unknown("bucket", str(dict(bucket)), list(dict.fromkeys(known)), "this executor")
         self._executors.pop(key, None)
+        self._graphs.clear()
         self._cache.release(found)
 
     def close(self) -> None:
         """Release everything and give the memory back; every other call is an Error then."""
         self._executors.clear()
+        self._graphs.clear()
         self._cache.close()
 
     def __repr__(self) -> str:

@@ -83,6 +83,20 @@ class Cache:
         assert entry.bound is not None  # bound above
         return entry.bound
 
+    def holds(self, bound: Bound) -> bool:
+        """Tell whether a graph is there, and has not been released."""
+        entry = self.entries.get(bound.bucket)
+        return entry is not None and entry.bound is bound
+
+    def use(self, bound: Bound) -> bool:
+        """Make a graph the most recently used one; return whether it is there."""
+        entry = self.entries.get(bound.bucket)
+        if entry is None or entry.bound is not bound:
+            return False
+        if next(reversed(self.entries.values())) is not entry:
+            self.entries[bound.bucket] = self.entries.pop(bound.bucket)
+        return True
+
     def check_open(self) -> None:
         """Raise if it was closed.
 

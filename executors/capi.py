@@ -14,7 +14,14 @@ from typing import Any
 from .._mxnet import mx
 
 _LIBRARY = mx.base._LIB  # noqa: SLF001 - what this file is for
-_ENTRIES = ("MXImperativeInvoke", "NNGetOpHandle", "MXExecutorForward", "MXExecutorBackwardEx")
+_ENTRIES = (
+    "MXImperativeInvoke",
+    "NNGetOpHandle",
+    "MXExecutorForward",
+    "MXExecutorBackwardEx",
+    "MXEnginePushSyncND",
+    "MXNDArrayGetData",
+)
 Handle = ctypes.c_void_p
 
 
@@ -103,3 +110,46 @@ def backward_of(executor: Any, heads: Sequence[Any]) -> Callable[[], None]:
     handles = _handles(heads)
     arguments = executor.handle, ctypes.c_uint(len(heads)), handles, ctypes.c_int(1)
     return _Call(_LIBRARY.MXExecutorBackwardEx, arguments, None, (executor, list(heads), handles))
+
+
+def address_of(array: Any) -> int:
+    """Return where the numbers of an NDArray of the host's memory are; waits only where it has just been made."""
+    found = ctypes.c_void_p()
+    mx.base.check_call(_LIBRARY.MXNDArrayGetData(array.handle, ctypes.byref(found)))
+    if found.value is None:  # memory is allocated by the operator that fills it first
+        array.wait_to_read()
+        mx.base.check_call(_LIBRARY.MXNDArrayGetData(array.handle, ctypes.byref(found)))
+    return found.value or 0
+
+
+def pushed(kernel: Any, block: Any, reads: Sequence[Any], writes: Sequence[Any]) -> Callable[[], None]:
+    """Return a function that queues a compiled kernel, which MXNet runs once what it reads and writes is free.
+
+    Like an operator it is skipped where something that it reads or writes has failed, and its own arrays then have
+    failed too.
+
+    Args:
+        kernel: A C function of numba, ``void (void *, int64_t *block)``.
+        block: What it is given, an NDArray of int64; it sees what is in it when it runs.
+        reads: The NDArrays that it reads. No two of them, nor of `writes`, are views of one array. (All memory that it
+            touches belongs to these arrays and `block`: MXNet frees none of them before it has run.)
+        writes: The NDArrays that it writes.
+    """
+    reads = [block, *reads]
+    taken, given = _handles(reads), _handles(writes)
+    device = (ctypes.c_int * 2)(1, 0)  # the host
+    arguments = (
+        ctypes.c_void_p(kernel.address),
+        ctypes.c_void_p(address_of(block)),
+        None,
+        ctypes.byref(device),
+        taken,
+        ctypes.c_int(len(reads)),
+        given,
+        ctypes.c_int(len(writes)),
+        None,
+        ctypes.c_int(0),
+        kernel.__name__.encode(),
+    )
+    alive = (kernel, reads, list(writes), taken, given)
+    return _Call(_LIBRARY.MXEnginePushSyncND, arguments, None, alive)

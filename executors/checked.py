@@ -61,6 +61,7 @@ class CheckedBatch:
         reset: Whether each row begins a sequence, ``(rows,)``; None: none does.
         loss_from: How many first steps of each row have no loss, ``(rows,)``; None: all steps have one.
         carry_at: After how many steps carried states are taken; None: at the end.
+        form: What it has in common with other batches; None where it came as something else than plain arrays.
     """
 
     rows: int = 0
@@ -73,6 +74,7 @@ class CheckedBatch:
     reset: NDArray[np.bool_] | None = None
     loss_from: NDArray[np.int64] | None = None
     carry_at: int | None = None
+    form: object = None
 
     # What is asked for several times a step is computed once. (functools.cached_property takes a lock before Python
     # 3.12, and 10 microseconds with it.)

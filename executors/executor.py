@@ -12,7 +12,7 @@ from ..arguments import names, positive_int
 from ..arrays import as_context
 from ..errors import ArgumentError, BatchError, Error, StaleHandleError
 from ..mappings import FrozenMapping
-from ..plans.lowering import check_lengths
+from ..plans.lowering import Head, check_lengths
 from ..plans.plan import Plan
 from ..resources import Resource
 from .bound import Bound, Bucket, Loaded, Shared
@@ -221,9 +221,9 @@ class Executor(Resource):
             raise BatchError("the batch does not fit:\n  " + "\n  ".join(problems))
         return batch
 
-    def bound_for(self, batch: CheckedBatch, training: bool) -> Bound:
+    def bound_for(self, batch: CheckedBatch, training: bool, heads: tuple[Head, ...] | None = None) -> Bound:
         """Return the graph for a batch; binds it if it comes for the first time."""
-        return self._bound(Bucket.holding(batch, self.batch_size, self.lengths, training))
+        return self._bound(Bucket.holding(batch, self.batch_size, self.lengths, training, heads))
 
     def queue(self, bound: Bound, loaded: Loaded) -> None:
         """Queue a forward pass through one of its graphs; the auxiliary arrays stay."""

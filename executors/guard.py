@@ -13,56 +13,67 @@ from .._mxnet import mx
 from .binding import bind_plain
 from .bound import Bound
 from .capi import forward_of, prepared
+from .host_memory import host_slot
+from .kernels import copying, usable
 from .snapshot import Snapshot
-from .staging import host_slot
+from .store import FlatArray, ParameterStore
 
-STAMPS = 2**22  # numbers of steps are counted modulo this, so that a float32 holds each exactly
+STAMPS = 2**22  # numbers of passes are counted modulo this, so that a float32 holds each exactly
 HEAD = 6  # numbers in a result before the losses
 
 
 class Chain:
-    """What links the guarded steps of one trainer on the device.
+    """What links the guarded passes of one trainer on the device.
 
     MXNet tells of a failure once, to whoever reads first, and then runs what is queued behind it on stale numbers. So a
-    step moves nothing unless the one before it has passed, which is known from numbers and not from MXNet's errors:
-    each step that passes leaves its number, the last thing that it does.
+    pass moves nothing unless the one before it has passed, which is known from numbers and not from MXNet's errors:
+    each that passes leaves its number, the last thing that it does.
+
+    Args:
+        context: The device.
+        dtype: The dtype of parameters.
+        slots: How many passes may be unread.
 
     Attributes:
-        passed: ``(1,)``: the number of the last step that has passed.
-        due: ``(1,)``: the number of the step before the one that is queued next.
-        wrong: ``(1,)``: how many indices of the step are out of range, of those that came in NDArrays.
+        passed: ``(1,)``: the number of the last pass that has passed.
+        due: ``(1,)``: the number of the pass before the one that is queued next.
+        wrong: ``(1,)``: how many indices of the pass are out of range, of those that came in NDArrays.
     """
 
-    def __init__(self, context: Any, dtype: str) -> None:
-        """Start before the first step."""
+    def __init__(self, context: Any, dtype: str, slots: int) -> None:
+        """Start before the first pass."""
         self.passed, self.due, self.wrong = (mx.nd.zeros((1,), ctx=context, dtype=dtype) for _ in range(3))
         self._counted = False
-        self._set_passed, self._set_due, self._set_wrong = (
-            prepared("_set_value", [], [array], ["src"]) for array in (self.passed, self.due, self.wrong)
+        self._set_passed, self._set_wrong = (
+            prepared("_set_value", [], [array], ["src"]) for array in (self.passed, self.wrong)
         )
+        slot = [host_slot(1, dtype) for _ in range(slots)]
+        self._due = [(host, copying([(array, self.due)], [array], [self.due])) for host, array in slot]
 
-    def expect(self, step: int, counts: list[Any]) -> None:
-        """Queue the number of the step before this one, and the sum of its counts of wrong indices."""
-        self._set_due(float((step - 1) % STAMPS))
+    def expect(self, number: int, counts: list[Any]) -> None:
+        """Queue the number of the pass before this one, and the sum of its counts of wrong indices."""
+        host, copy = self._due[number % len(self._due)]
+        host[0] = (number - 1) % STAMPS
+        copy()
         if counts:
             mx.nd.add_n(*(count.astype(self.wrong.dtype) for count in counts)).copyto(self.wrong)
         elif self._counted:
             self._set_wrong(0.0)
         self._counted = bool(counts)
 
-    def restart(self, step: int) -> None:
-        """Set the last step that has passed; nothing is queued, and what failed has been waited for."""
-        self._set_passed(float(step % STAMPS))
+    def restart(self, number: int) -> None:
+        """Set the last pass that has passed; nothing is queued, and what failed has been waited for."""
+        self._set_passed(float(number % STAMPS))
 
 
 class Verdict(NamedTuple):
-    """What a step came to.
+    """What a pass came to.
 
     Attributes:
         known: Whether these are its numbers: not where it failed, and someone else was told.
         passed: Whether it has moved what it was to move, or was passed over as `on_nan` has it.
         finite: Whether its losses, gradients and carried states were finite.
-        norm: The norm of its gradient.
+        norm: The norm of the gradient of all arrays that it looked at.
         wrong: How many indices that came in NDArrays were out of range.
         losses: The losses of all rows by port.
     """
@@ -75,119 +86,134 @@ class Verdict(NamedTuple):
     losses: dict[str, NDArray[Any]]
 
 
+class Watch(NamedTuple):
+    """What a guard does.
+
+    Attributes:
+        on_nan: What a pass comes to whose losses, gradients or carried states are not finite: "raise": it moves
+            nothing, nor do those behind it; "skip": it moves nothing; "ignore": it moves. None: the guard looks for
+            failures alone, and holds nothing back.
+        paths: The arrays whose gradients it looks at, which are those that move.
+        moves: Whether these move, or only what moves with the forward pass: states and auxiliary arrays.
+        clip_norm: The largest norm of these gradients together; None: any.
+    """
+
+    on_nan: str | None
+    paths: tuple[str, ...]
+    moves: bool = True
+    clip_norm: float | None = None
+
+
 class Guard:
-    """The guard of one graph.
+    """The guard of one graph, or of a move without a pass before it.
 
     It reads all gradients, losses and carried states, and an element of every other output, so that whatever fails in
     forward or backward reaches it. Losses of weight 0 may be infinite.
 
     Args:
-        bound: The graph, in training mode.
-        chain: What links the steps.
-        on_nan: What a step comes to whose losses, gradients or carried states are not finite: "raise": it moves
-            nothing, nor do those behind it; "skip": it moves nothing; "ignore": it moves. None: it looks for failures
-            alone, and holds nothing back.
-        slots: How many steps may be unread.
-        token: Where the move goes through a copy: 1, `go` and `number`, once the copy has been moved, and zeros between
-            steps.
-        snapshot: What is taken at the end of a step that moves, if anything.
+        store: The arrays.
+        bound: The graph, in training mode; None: there is none.
+        chain: What links the passes.
+        watch: What it does.
+        slots: How many passes may be unread.
+        snapshot: What is taken at the end of a pass that moves, if anything.
 
     Attributes:
-        go: ``(1,)``: 1 where the step may move, 0 elsewhere.
-        scale: ``(1,)``: 1 where the step may move, NaN or 0 elsewhere.
-        number: ``(1,)``: the step's number.
+        paths: The arrays whose gradients it looks at.
+        scale: ``(1,)``: the factor of gradients, 1 or what clips their norm; NaN or 0 where arrays may not move.
+        go: ``(1,)``: 1 where anything may move, 0 elsewhere.
+        move: What queues the move that it holds back; for who makes it to keep it here.
     """
 
     def __init__(
         self,
-        bound: Bound,
+        store: ParameterStore,
+        bound: Bound | None,
         chain: Chain,
-        on_nan: str | None,
+        watch: Watch,
         slots: int,
-        token: Any = None,
         snapshot: Snapshot | None = None,
     ) -> None:
         """Bind it to what the graph gives."""
-        store, context, dtype = bound.store, bound.store.context, bound.plan.dtype
-        outputs = bound.raw_outputs()
-        losses = {port: outputs[port] for port in bound.plan.loss_ports}
-        others = [array for port, array in outputs.items() if port not in losses]
-        others += bound.input_gradients.values()
+        self._store = store
         self._chain = chain
-        self._carried = bound.carried
-        states = {} if bound.carried is None else bound.carried.states
+        self._watch = watch
+        self.paths = watch.paths
+        self.move: Any = None
+        self._carried = None if bound is None else bound.carried
+        outputs = {} if bound is None else bound.raw_outputs()
+        losses = {} if bound is None else {port: outputs[port] for port in bound.plan.loss_ports}
+        moved = {} if bound is None else bound.moved
+        others = [array for port, array in outputs.items() if port not in losses]
+        others += [] if bound is None else bound.input_gradients.values()
+        states = {} if self._carried is None else self._carried.states
         self._shapes = {port: array.shape for port, array in losses.items()}
-        self._auxiliary = {path: store.argument(path).reshape((1, -1)) for path in bound.moved}
+        self._auxiliary = {path: store.argument(path).reshape((1, -1)) for path in moved}
         arguments = {
             **{f"loss:{port}": array for port, array in losses.items()},
             **{f"other:{number}": array.reshape((-1,))[:1] for number, array in enumerate(others)},
             **{f"state:{port}": array for port, array in states.items()},
-            **{f"new:{path}": array.reshape((1, -1)) for path, array in bound.moved.items()},
+            **{f"new:{path}": array.reshape((1, -1)) for path, array in moved.items()},
             **{f"old:{path}": array for path, array in self._auxiliary.items()},
-            "gradients": store.gradients.array,
+            **{f"gradient:{number}": array for number, array in enumerate(_gradients(store.gradients, watch.paths))},
             "passed": chain.passed,
             "due": chain.due,
             "wrong": chain.wrong,
         }
-        trained = [port for port in losses if bound.plan.losses[port].weight != 0.0]
-        symbol = _graph({name: mx.sym.var(name) for name in arguments}, trained, list(bound.moved), on_nan)
-        self._raw = bind_plain(symbol, arguments, context)
+        trained = [] if bound is None else [port for port in losses if port in bound.trained_ports]
+        symbol = _graph({name: mx.sym.var(name) for name in arguments}, trained, list(moved), watch)
+        self._raw = bind_plain(symbol, arguments, store.context)
         self._packed, self.scale, self.go, self._skipped, *self._selected = self._raw.outputs
-        self._skips = on_nan == "skip"
-        self.number = self._packed[1:2]
-        # what the result is to wait for, and be read with: the parameters, and the token if there is one
-        self._ends = [store.parameters.array[:1]] if token is None else [store.parameters.array[:1], token[2:3]]
-        size = self._packed.size + len(self._ends)
-        self._seen, self._results = _results(slots, size, context, dtype)
         self._run = forward_of(self._raw)
-        self._finish = [self._finishing(result, token, snapshot) for result in self._results]
-        self._has_token = token is not None
+        # the result waits for the parameters, which is why one of them is in it
+        self._seen, self._results = _results(slots, self._packed.size + 1, store.context, store.plan.dtype)
+        self._finish = [self._finishing(result, snapshot) for result in self._results]
 
-    def _finishing(self, result: Any, token: Any, snapshot: Snapshot | None) -> list[Callable[[], None]]:
-        """Return what is queued at the end of a step.
+    def _finishing(self, result: Any, snapshot: Snapshot | None) -> list[Callable[[], None]]:
+        """Return what is queued at the end of a pass.
 
         MXNet skips an operator whose inputs have failed, but not those behind it once someone has been told. So what
-        lets a step move is taken back at its end: if the next guard is skipped, nothing of an earlier step says go.
+        lets a pass move is taken back at its end: if the next guard is skipped, nothing of an earlier one says go.
         """
-        # not by Concat: it uses scratch memory that operators of the whole process share, and their failures with it
-        packing = [
-            prepared("_copyto", [end], [result[place : place + 1]])
-            for place, end in enumerate(self._ends, self._packed.size)
-        ]
-        packing.append(prepared("_copyto", [self._packed], [result[: self._packed.size]]))
-        stamp, passed = result[:1], self._chain.passed
-        if token is None:
-            go, passing = self.go, prepared("_copyto", [stamp], [passed])
-        else:
-            go, passing = token[1:2], prepared("where", [token[:1], stamp, passed], [passed])
-        moves = [prepared("where", [go, new, old], [old]) for new, old in zip(self._selected, self._auxiliary.values())]
         keeping = []
         if self._carried is not None:
-            keeping = self._carried.keeping(go)
-            if self._skips:
+            keeping = self._carried.keeping(self.go)
+            if self._watch.on_nan == "skip":
                 keeping += self._carried.beginning(self._skipped)
-        taking = [] if snapshot is None else snapshot.taking(go)
-        spent = [self.go, self._skipped, self.scale if token is None else token]
-        return [
-            *packing,
-            *moves,
-            *keeping,
-            passing,
-            *taking,
-            *(prepared("_set_value", [], [array], src=0.0) for array in spent),
-        ]
+        moving = []
+        if self._selected:
+            pairs = list(zip(self._selected, self._auxiliary.values()))
+            moving = [copying(pairs, self._selected, [self._store.auxiliary.array])]
+        taking = [] if snapshot is None else snapshot.taking(self.go)
+        return [*keeping, *moving, *taking, *self._ending(result)]
+
+    def _ending(self, result: Any) -> list[Callable[[], None]]:
+        """Return what hands over the result, once the parameters have moved, and takes back what said go."""
+        parameters, size = self._store.parameters.array, self._packed.size
+        spent = [self.go, self._skipped, self.scale]
+        pairs = [(self._packed, result[:size]), (self._packed[:1], self._chain.passed)]
+        if usable(self._store.context):
+            zero = mx.nd.zeros((1,), ctx=self._store.context, dtype=self._store.plan.dtype)
+            pairs += [(zero, array) for array in spent]
+            reads = [self._packed, zero, *([parameters] if self._watch.moves else [])]
+            return [copying(pairs, reads, [result, self._chain.passed, *spent])]
+        # not by Concat: it uses scratch memory that operators of the whole process share, and their failures with it
+        calls = [prepared("_copyto", [source], [target]) for source, target in pairs]
+        if self._watch.moves:
+            calls.insert(0, prepared("_copyto", [parameters[:1]], [result[size:]]))
+        return [*calls, *(prepared("_set_value", [], [array], src=0.0) for array in spent)]
 
     def judge(self) -> None:
         """Queue the verdict on the pass."""
         self._run()
 
-    def has_finished(self, slot: int, step: int) -> bool:
-        """Tell whether a step has passed, as far as the host can see without waiting."""
-        return bool(self._seen) and float(self._seen[slot][0]) == step % STAMPS
+    def has_finished(self, slot: int, number: int) -> bool:
+        """Tell whether a pass has passed, as far as the host can see without waiting."""
+        return bool(self._seen) and float(self._seen[slot][0]) == number % STAMPS
 
-    def is_judged(self, slot: int, step: int) -> bool:
-        """Tell whether there is a verdict on a step, as far as the host can see without waiting."""
-        return bool(self._seen) and float(self._seen[slot][1]) == step % STAMPS
+    def is_judged(self, slot: int, number: int) -> bool:
+        """Tell whether there is a verdict on a pass, as far as the host can see without waiting."""
+        return bool(self._seen) and float(self._seen[slot][1]) == number % STAMPS
 
     @property
     def can_be_seen(self) -> bool:
@@ -199,22 +225,38 @@ class Guard:
         for call in self._finish[slot]:
             call()
 
-    def verdict(self, slot: int, step: int) -> Verdict:
-        """Return what a step came to; waits.
+    def verdict(self, slot: int, number: int) -> Verdict:
+        """Return what a pass came to; waits.
 
         Raises:
             MXNetError: Something failed, and nobody has been told so far.
         """
-        numbers = self._results[slot].asnumpy()
-        stamp, number, square, finite, wrong, _ = numbers[:HEAD].tolist()
+        if self._seen:
+            self._results[slot].wait_to_read()
+            numbers = self._seen[slot].copy()
+        else:
+            numbers = self._results[slot].asnumpy()
+        stamp, found, square, finite, wrong, _ = numbers[:HEAD].tolist()
         losses, begin = {}, HEAD
         for port, shape in self._shapes.items():
             end = begin + math.prod(shape)
             losses[port] = numbers[begin:end].reshape(shape)
             begin = end
-        due = step % STAMPS
-        known = number == due and (not self._has_token or numbers[-1] == due)
-        return Verdict(known, stamp == due, bool(finite), float(np.sqrt(square)), int(wrong), losses)
+        due = number % STAMPS
+        return Verdict(found == due, stamp == due, bool(finite), float(np.sqrt(square)), int(wrong), losses)
+
+
+def _gradients(flat: FlatArray, paths: tuple[str, ...]) -> list[Any]:
+    """Return the gradients of some arrays, as few views as they can be."""
+    numbers = [number for number, path in enumerate(flat.specs) if path in paths]
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    ordered = list(flat.specs)
+    return [flat.view(*(ordered[number] for number in run)).reshape((-1,)) for run in runs]
 
 
 def _results(slots: int, size: int, context: Any, dtype: str) -> tuple[list[NDArray[Any]], list[Any]]:
@@ -225,16 +267,17 @@ def _results(slots: int, size: int, context: Any, dtype: str) -> tuple[list[NDAr
     return [], [mx.nd.zeros((size,), ctx=context, dtype=dtype) for _ in range(slots)]
 
 
-def _graph(inputs: Mapping[str, Any], trained: list[str], moved: list[str], on_nan: str | None) -> Any:
+def _graph(inputs: Mapping[str, Any], trained: list[str], moved: list[str], watch: Watch) -> Any:
     """Return the graph: the packed numbers, scale, go, skipped, and the selected value of each auxiliary array."""
+    on_nan = watch.on_nan
     losses = [symbol for name, symbol in inputs.items() if name.startswith("loss:")]
     others = [symbol for name, symbol in inputs.items() if name.startswith("other:")]
     watched = [inputs[f"loss:{port}"] for port in trained]
     watched += [symbol for name, symbol in inputs.items() if name.startswith("state:")]
-    gradients = inputs["gradients"]
-    if on_nan is None:  # to depend on the gradients costs nothing, to look at them does
-        gradients = mx.sym.slice_axis(gradients, axis=0, begin=0, end=1)
-    square = mx.sym.dot(gradients, gradients)
+    gradients = [symbol for name, symbol in inputs.items() if name.startswith("gradient:")]
+    if on_nan is None and watch.clip_norm is None:  # to depend on the gradients costs nothing, to look at them does
+        gradients = [mx.sym.slice_axis(symbol, axis=0, begin=0, end=1) for symbol in gradients]
+    square = mx.sym.add_n(*(mx.sym.dot(symbol, symbol) for symbol in gradients))
     unsound = mx.sym.add_n(square * 0, *(mx.sym.sum(symbol * 0) for symbol in watched))  # 0, or NaN
     finite = mx.sym.broadcast_equal(unsound, unsound)
     sound = mx.sym.broadcast_equal(inputs["passed"], inputs["due"]) * (inputs["wrong"] == 0)
@@ -249,4 +292,13 @@ def _graph(inputs: Mapping[str, Any], trained: list[str], moved: list[str], on_n
     stamp, number = (mx.sym.slice_axis(packed, axis=0, begin=place, end=place + 1) for place in (0, 1))
     skipped = mx.sym.broadcast_equal(stamp, number) * (1 - go)
     selected = [mx.sym.where(go, inputs[f"new:{path}"], inputs[f"old:{path}"]) for path in moved]
-    return mx.sym.Group([packed, go / go, go, skipped, *selected])
+    scale = mx.sym.ones_like(go) if on_nan is None else go / go
+    if watch.clip_norm is not None:
+        scale = scale * _clipping(square, watch.clip_norm)
+    return mx.sym.Group([packed, scale, go, skipped, *selected])
+
+
+def _clipping(square: Any, limit: float) -> Any:
+    """Return the factor that makes a norm no larger than a limit; 1 where it is not finite."""
+    factor = mx.sym.minimum(limit / mx.sym.sqrt(square), 1.0)  # 1 for a norm of 0, which gives infinity
+    return mx.sym.where(mx.sym.broadcast_equal(square * 0, square * 0), factor, mx.sym.ones_like(factor))

@@ -150,13 +150,15 @@ class Clock:
     """Counts passes.
 
     Attributes:
-        now: The number of the last pass.
+        now: The number of the last pass; of a trainer, of the last step, which may be made of several passes.
+        part: Which pass of its step the next one is, from 0.
         ticket: A number that moves with every pass, and never back: a handle of an older one is stale.
     """
 
     def __init__(self) -> None:
         """Start before the first pass."""
         self.now = 0
+        self.part = 0
         self.ticket = 0
 
     def tick(self) -> None:
@@ -215,7 +217,8 @@ class OutputHandle:
         """
         if self._clock.ticket != self._ticket:
             now = self._clock.now
-            fate = f"overwritten by {self._kind} {now}" if now > self.step else "taken back by recover()"
+            later = "taken back" if now < self.step else "overwritten by a later pass"
+            fate = f"overwritten by {self._kind} {now}" if now > self.step else later
             raise StaleHandleError(
                 f'output "{self.port}" of {self._kind} {self.step} was {fate}. '
                 f'Read it before the next {self._kind}, or keep a copy: outputs["{self.port}"].copy()'

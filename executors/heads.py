@@ -50,15 +50,19 @@ class HeadGradients:
         self._more = [self._unused] * (len(lowered.moved) + len(lowered.handed) + len(lowered.begun))
         self._kept: dict[str, tuple[Any, int, float]] = {}
 
-    def of_mean(self, batch: CheckedBatch) -> list[Any]:
-        """Return those of the weighted mean over the true rows; queued, does not wait."""
-        return [self._of_mean(head, batch) if head.gradient else self._unused for head in self._heads] + self._more
+    def of_mean(self, batch: CheckedBatch, weights: Mapping[str, float], factor: float) -> list[Any]:
+        """Return those of the weighted mean over the true rows, times a factor; queued, does not wait."""
+        heads = [
+            self._of_mean(head, batch, weights[head.name] * factor) if head.gradient else self._unused
+            for head in self._heads
+        ]
+        return heads + self._more
 
-    def _of_mean(self, head: Head, batch: CheckedBatch) -> Any:
+    def _of_mean(self, head: Head, batch: CheckedBatch, weight: float) -> Any:
         loss, length = self._plan.losses[head.name], self._plan.losses[head.name].length
         if loss.is_loss or length is None or length not in self._true_lengths:
-            return self._filled(head.name, batch.rows, loss.weight / count(self._plan, head.name, batch))
-        return self._over_steps(head.name, length, batch.rows, loss.weight)
+            return self._filled(head.name, batch.rows, weight / count(self._plan, head.name, batch))
+        return self._over_steps(head.name, length, batch.rows, weight)
 
     def _filled(self, name: str, rows: int, number: float) -> Any:
         """Return the number in true rows and 0 in the others; it is written only where it has changed."""

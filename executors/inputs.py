@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..arguments import LARGEST, as_array, check_range, kind_of, positive_int
 from ..errors import ArgumentError, BatchError, StaleHandleError, nearest
 from ..plans.plan import Plan, PortSpec
 from .checked import CheckedBatch, Host, Steps
+from .forms import Forms
 from .handles import Clock, OutputHandle, is_ndarray
 from .lengths import Found, agree, given_lengths
 from .ragged import Ragged
@@ -32,6 +33,7 @@ class Limits:
         rows: The largest number of rows, None for any.
         clock: The clock whose output handles may be fed back, None for none.
         carries: Whether states are carried, so that rows have streams.
+        forms: The forms of batches that have been found to fit.
     """
 
     ports: Mapping[str, PortSpec]
@@ -41,6 +43,7 @@ class Limits:
     rows: int | None
     clock: Clock | None = None
     carries: bool = False
+    forms: Forms = field(default_factory=lambda: Forms({}))
 
     @staticmethod
     def of(
@@ -53,7 +56,8 @@ class Limits:
         """Return the limits of a plan; `needed` are the ports that its graph reads, by default all."""
         ports = {name: spec for name, spec in plan.inputs.items() if needed is None or name in needed}
         optional = {name for name, spec in plan.inputs.items() if spec.initial is not None}.union(carried)
-        return Limits(ports, plan.inputs, plan.lengths, frozenset(optional), rows, clock, bool(carried))
+        optional_ports = frozenset(optional)
+        return Limits(ports, plan.inputs, plan.lengths, optional_ports, rows, clock, bool(carried), Forms(plan.inputs))
 
 
 class Beside(NamedTuple):
@@ -90,7 +94,13 @@ def check_batch(batch: object, limits: Limits, beside: Beside = NOTHING_BESIDE) 
             f'a batch must map input ports to arrays, as in {{"{next(iter(limits.ports), "Input")}": x}}, '
             f"got {type(batch).__name__}"
         )
-    return _Check(batch, limits, beside).run()
+    plain = type(batch) is dict and beside == NOTHING_BESIDE
+    found = limits.forms.find(batch) if plain else None
+    if found is None:
+        found = _Check(batch, limits, beside).run()
+        if plain:
+            limits.forms.remember(batch, found)
+    return found
 
 
 class _Check:

@@ -52,7 +52,7 @@ class _Event:
     cause: BaseException | None
 
 
-def replay(bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: int) -> Culprit | None:
+def replay(bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: int, part: int = 0) -> Culprit | None:
     """Return the first layer that fails, or else the first that gives numbers that are not finite; waits.
 
     Random nodes draw what they drew. The gradients are overwritten, and nothing else changes.
@@ -62,12 +62,13 @@ def replay(bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: int
         store: The arrays, as they were before the step.
         batch: The batch.
         step: The number of the step.
+        part: Which pass of the step it is.
 
     Returns:
         None where everything goes well this time.
     """
     clock = Clock()
-    clock.now = step - 1
+    clock.now, clock.part = step - 1, part
     bound = Bound(bucket, Shared(store, clock, InputBuffers(store.context, 1)))
     events: list[_Event] = []
     backward = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +13,10 @@ from .._mxnet import mx
 from ..arrays import MOST_ELEMENTS
 from ..errors import ArgumentError
 from ..plans.lowering import SKIPPED
-from .capi import prepared
 from .checked import CheckedBatch, Host, Steps
+from .host_memory import host_slot
+from .kernels import copying
 
-CACHE_LINE = 64  # bytes
 GROWTH = 1.5
 
 
@@ -138,12 +138,8 @@ class Staging:
         self._buffers = buffers
         self.arrays = {name: buffers.device(name, want) for name, want in wanted.items()}
         self._memory = {name: buffers.memory(name) for name in wanted}
-        self._slots = {
-            name: [
-                (host, prepared("_copyto", [staged], [self.arrays[name]])) for host, staged in buffers.host(name, want)
-            ]
-            for name, want in wanted.items()
-        }
+        self._slots = {name: buffers.host(name, want) for name, want in wanted.items()}
+        self._copies: dict[tuple[tuple[str, ...], int], Callable[[], None]] = {}
 
     def load(self, batch: CheckedBatch) -> int:
         """Copy a batch privately and queue its way to the device; return the slot. Does not wait."""
@@ -152,16 +148,30 @@ class Staging:
         beside = {f"length:{name}": found for name, found in batch.lengths.items()}
         if batch.loss_from is not None:
             beside[SKIPPED] = batch.loss_from
+        loaded = []
         for name, value in (*beside.items(), *batch.host.items()):
             if name in self._wanted:
                 self._load_host(name, value, batch, turn)
+                loaded.append(name)
+        if loaded:
+            self._copy(tuple(loaded), turn)
         for name, array in batch.device.items():
             if name in self._wanted:
                 self._load_device(name, array, batch)
                 if self._buffers.keeps:
                     self.arrays[name].copyto(self._kept(name, turn))
-        self._fill_in(frozenset(batch.left_out))
+        if batch.left_out or self._begins:
+            self._fill_in(frozenset(batch.left_out))
         return turn
+
+    def _copy(self, names: tuple[str, ...], turn: int) -> None:
+        """Queue the copies of some arrays out of a slot, in one call."""
+        copy = self._copies.get((names, turn))
+        if copy is None:
+            pairs = [(self._slots[name][turn][1], self.arrays[name]) for name in names]
+            copy = copying(pairs, [source for source, _ in pairs], [target for _, target in pairs])
+            self._copies[names, turn] = copy
+        copy()
 
     def _fill_in(self, left_out: frozenset[str]) -> None:
         """Give initial values to what is left out, unless someone else fills it."""
@@ -188,9 +198,8 @@ class Staging:
     def place(self, name: str, turn: int, numbers: NDArray[Any], what: object) -> None:
         """Copy numbers through a slot, unless the array holds what these are; queued, does not wait."""
         if self._learns(name, what):
-            host, copy = self._slots[name][turn]
-            host.reshape(-1)[:] = numbers
-            copy()
+            self._slots[name][turn][0].reshape(-1)[:] = numbers
+            self._copy((name,), turn)
 
     def _kept(self, name: str, turn: int) -> Any:
         return self._buffers.device(name, self._wanted[name], f"kept {turn}")
@@ -209,7 +218,7 @@ class Staging:
 
     def _load_host(self, name: str, value: Host, batch: CheckedBatch, turn: int) -> None:
         self.forget(name)
-        host, copy = self._slots[name][turn]
+        host = self._slots[name][turn][0]
         rows, length = len(value), self._wanted[name].length
         if isinstance(value, Steps):
             value.dense(host[:rows])
@@ -219,7 +228,6 @@ class Staging:
             _copy_padded(host[:rows], value, batch.lengths[length], batch.longest[length])
         if rows < len(host):  # rows that are missing take part in the arithmetic: let them be harmless
             host[rows:] = host[rows - 1]
-        copy()
 
     def _load_device(self, name: str, array: Any, batch: CheckedBatch) -> None:
         self.forget(name)
@@ -264,13 +272,3 @@ def _copy_padded(host: NDArray[Any], value: NDArray[Any], lengths: NDArray[np.in
     with np.errstate(over="ignore", invalid="ignore"):
         np.copyto(host[:, :longest], value[:, :longest], casting="unsafe")
     host[np.arange(host.shape[1]) >= lengths[:, None]] = 0
-
-
-def host_slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
-    """Return aligned host memory, and an NDArray over the same memory."""
-    itemsize = np.dtype(dtype).itemsize
-    raw = np.zeros(size * itemsize + CACHE_LINE, np.uint8)
-    begin = -raw.ctypes.data % CACHE_LINE
-    host = raw[begin : begin + size * itemsize].view(dtype)
-    # from_numpy makes the array that it is given read-only, so it is given a view
-    return host, mx.nd.from_numpy(host[:], zero_copy=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -82,11 +82,13 @@ class ParameterStore(Resource):
         device: "cpu", "gpu:0", or a context of MXNet.
         seed: Start values depend on (seed, path, shape) alone; None draws a seed.
         arrays: Start values, copied: a net with arrays, another store's arrays, or a mapping; may be a part.
+        frozen: Paths of parameters that get no gradient.
 
     Attributes:
         plan: The plan.
         context: MXNet's context of the device.
         seed: The seed.
+        frozen: As given.
         parameters: The flat array of parameters.
         auxiliary: The flat array of auxiliary arrays.
         version: A number that changes whenever an array may have changed.
@@ -96,11 +98,19 @@ class ParameterStore(Resource):
         ArgumentError: The device is unknown, the seed is none, or `arrays` is of no known kind.
     """
 
-    def __init__(self, plan: Plan, device: object = "cpu", seed: int | None = 0, arrays: object = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        device: object = "cpu",
+        seed: int | None = 0,
+        arrays: object = None,
+        frozen: Iterable[str] = (),
+    ) -> None:
         """Allocate and fill parameters and auxiliary arrays; gradients are allocated when first asked for."""
         self.plan = plan
         self.context = as_context(device)
         self.seed = check_seed(seed)
+        self.frozen = frozenset(frozen)
         given = {} if arrays is None else _start_values(plan, as_arrays(arrays))
         together = {pair for node in plan.nodes.values() for group in node.packs for pair in zip(group, group[1:])}
         self._together = together
@@ -121,9 +131,10 @@ class ParameterStore(Resource):
 
     @property
     def gradients(self) -> FlatArray:
-        """The flat array of gradients, laid out as the parameters."""
+        """The flat array of gradients, laid out as the parameters that are not frozen."""
         if self._gradients is None:
-            self._gradients = FlatArray(self.plan.parameters, self._together, self.context, self.plan.dtype)
+            trained = {path: spec for path, spec in self.plan.parameters.items() if path not in self.frozen}
+            self._gradients = FlatArray(trained, self._together, self.context, self.plan.dtype)
         return self._gradients
 
     def argument(self, *paths: str) -> Any:
@@ -159,8 +170,8 @@ class ParameterStore(Resource):
         return ArrayMapping(found, "array", "the plan")
 
     def gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
-        """Return live handles on the gradients of the parameters."""
-        return {path: ArrayHandle(spec, self.gradient(path), collect) for path, spec in self.plan.parameters.items()}
+        """Return live handles on the gradients of the parameters that are not frozen."""
+        return {path: ArrayHandle(spec, self.gradient(path), collect) for path, spec in self.gradients.specs.items()}
 
 
 def _start_values(plan: Plan, arrays: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -2,14 +2,22 @@
 
 from . import buckets as buckets
 from . import errors as errors
+from . import schedules as schedules
 from .engine.batches import Batches as Batches
 from .engine.evaluation import Evaluation as Evaluation
 from .engine.losses import Losses as Losses
 from .engine.net_state import NetState as NetState
 from .engine.net_train import net_train as net_train
+from .engine.optimizers import LAMB as LAMB
 from .engine.optimizers import SGD as SGD
+from .engine.optimizers import Adagrad as Adagrad
 from .engine.optimizers import Adam as Adam
+from .engine.optimizers import AdamW as AdamW
+from .engine.optimizers import Optimizer as Optimizer
+from .engine.optimizers import RMSProp as RMSProp
+from .engine.optimizers import SignSGD as SignSGD
 from .engine.prefetch import prefetch as prefetch
+from .engine.rules import Rule as Rule
 from .engine.stats import Stats as Stats
 from .engine.trainer import Trainer as Trainer
 from .engine.windows import Stream as Stream
@@ -75,9 +83,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GRU",
+    "LAMB",
     "LSTM",
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Aggregate",
     "ArgumentError",
     "Array",
@@ -115,15 +126,19 @@ __all__ = [
     "NetError",
     "NetGraph",
     "NetState",
+    "Optimizer",
     "Plan",
     "Pooling",
+    "RMSProp",
     "Ragged",
     "Report",
     "Reshape",
+    "Rule",
     "Scalar",
     "Sequence",
     "SequenceLast",
     "SequenceReverse",
+    "SignSGD",
     "Softmax",
     "StaleHandleError",
     "Stats",
@@ -143,5 +158,6 @@ __all__ = [
     "lanes",
     "net_train",
     "prefetch",
+    "schedules",
     "stream",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 import secrets
 import warnings
 from collections.abc import Sequence
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from typing_extensions import TypeGuard
 
 LARGEST, SMALLEST = (float(bound) for bound in (np.finfo(np.float32).max, np.finfo(np.float32).tiny))
+_LIMITS = {
+    "least": (operator.ge, "at least"),
+    "above": (operator.gt, "above"),
+    "most": (operator.le, "at most"),
+    "below": (operator.lt, "below"),
+}
 
 
 def is_integer(value: object) -> TypeGuard[int]:
@@ -36,6 +43,17 @@ def positive_int(value: object, what: str) -> int:
     return int(value)
 
 
+def non_negative_int(value: object, what: str) -> int:
+    """Return the value as an int of at least 0.
+
+    Raises:
+        ArgumentError: It is not one.
+    """
+    if not is_integer(value) or value < 0:
+        raise ArgumentError(f"{what} must be a non-negative integer, got {value!r}")
+    return int(value)
+
+
 def names(value: object, what: str) -> tuple[str, ...]:
     """Return a sequence of names as a tuple.
 
@@ -47,6 +65,11 @@ def names(value: object, what: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether the value is a real number of Python or numpy; True and False are none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def real_number(value: object, what: str) -> float:
     """Return the value as a float that MXNet can take: its operators read numbers in float32.
 
@@ -56,13 +79,31 @@ def real_number(value: object, what: str) -> float:
         ArgumentError: It is not a number, not finite, or larger than every float32.
     """
     number = math.nan
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+    if is_number(value):
         with contextlib.suppress(OverflowError):  # an int beyond all floats
             number = float(value)
     if not abs(number) <= LARGEST:  # NaN, too
         large = ", which is too large for float32" if math.isfinite(number) else ""
         raise ArgumentError(f"{what} must be a finite number, got {value!r}{large}")
     return number if abs(number) >= SMALLEST else 0.0
+
+
+def number_within(value: object, what: str, **limits: float) -> float:
+    """Return the value as `real_number` does, if it is within the limits ``least``, ``above``, ``most`` and ``below``.
+
+    Raises:
+        ArgumentError: It is no such number, or not within them.
+
+    Example:
+        >>> number_within(1, "factor", least=0.0, below=1.0)
+        Traceback (most recent call last):
+        mxtrainer.errors.ArgumentError: factor must be at least 0 and below 1, got 1
+    """
+    number = real_number(value, what)
+    if not all(_LIMITS[kind][0](number, limit) for kind, limit in limits.items()):
+        expected = " and ".join(f"{_LIMITS[kind][1]} {limit:g}" for kind, limit in limits.items())
+        raise ArgumentError(f"{what} must be {expected}, got {value!r}")
+    return number
 
 
 def shape_of_ints(value: object, what: str) -> tuple[int, ...]:

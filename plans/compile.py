@@ -158,7 +158,8 @@ def _loss(
     column = example_weights.get(name)
     if name in example_weights:
         _check_column(net, name, column, is_loss)
-    return LossSpec(weight, column, _counted_length(net, layer, source), is_loss)
+    trained = not isinstance(layer, Loss) or layer.trained
+    return LossSpec(weight, column, _counted_length(net, layer, source), is_loss, trained)
 
 
 def _counted_length(net: NetGraph, layer: Layer, source: Source) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -104,10 +104,16 @@ def check_lengths(plan: Plan, lengths: Mapping[str, int]) -> dict[str, int]:
     return {name: positive_int(lengths[name], f'lengths: "{name}"') for name in plan.lengths}
 
 
-def training_heads(plan: Plan) -> tuple[Head, ...]:
-    """Return the heads of a training step: every output port, open to gradients where its weight is not 0."""
+def training_heads(plan: Plan, weights: Mapping[str, float] | None = None) -> tuple[Head, ...]:
+    """Return the heads of a training step: every output port, open to gradients where its weight is not 0.
+
+    Args:
+        plan: The plan.
+        weights: The weights of ports; None, and of other ports: those of the plan.
+    """
+    known = {name: loss.weight for name, loss in plan.losses.items()} | dict(weights or {})
     return tuple(
-        Head(name, plan.graph_of_nodes.outputs[name], loss.example_weights, loss.weight != 0.0)
+        Head(name, plan.graph_of_nodes.outputs[name], loss.example_weights, known[name] != 0.0)
         for name, loss in plan.losses.items()
     )
 
@@ -121,6 +127,7 @@ def lower(
     padded: bool,
     skips: bool = False,
     split: Split | None = None,
+    frozen: Collection[str] = (),
 ) -> Lowered:
     """Return the MXNet graph that computes the heads, for any batch size.
 
@@ -132,12 +139,13 @@ def lower(
         padded: Whether examples may have fewer steps; their true lengths are then arguments.
         skips: Whether first steps of examples may have no loss; how many is then an argument.
         split: Where carried states are taken; None: at the end.
+        frozen: Parameters that get no gradient, and so are never part of one vector with others.
 
     Raises:
         Error: A layer does not say what it does over padding, or cannot give its state before the end.
     """
     with mx.name.NameManager():  # a count of its own, so that names do not depend on what was lowered before
-        return _Lowering(plan, lengths, training, padded, skips, split).run(heads)
+        return _Lowering(plan, lengths, training, padded, skips=skips, split=split, frozen=frozen).run(heads)
 
 
 class _Lowering:
@@ -149,10 +157,13 @@ class _Lowering:
         lengths: Mapping[str, int],
         training: bool,
         padded: bool,
+        *,
         skips: bool,
         split: Split | None,
+        frozen: Collection[str],
     ) -> None:
         self.plan = plan
+        self.frozen = frozen
         self.lengths = lengths
         self.training = training
         self.variables: dict[str, Symbol] = {}
@@ -281,7 +292,8 @@ class _LoweringNode(Node):
 
     def packed(self, names: tuple[str, ...]) -> Symbol:
         paths = tuple(self._node.arrays[name] for name in names)
-        if any(_is_run(paths, pack) for pack in self._node.packs):
+        alike = len({path in self._lowering.frozen for path in paths}) == 1
+        if alike and any(_is_run(paths, pack) for pack in self._node.packs):
             return self._lowering.array(*paths)
         columns = math.gcd(*(self._lowering.plan.parameters[path].size for path in paths))
         return as_vector(*(self._lowering.array(path) for path in paths), columns=columns)

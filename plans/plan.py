@@ -78,12 +78,14 @@ class LossSpec:
         length: The length over whose steps the mean goes: of a loss with ``average="steps"``, or of a sequence that is
             no loss; else None.
         is_loss: Whether it is the port of a loss layer.
+        trained: Whether a gradient can come back through it; not through a measure such as an error rate.
     """
 
     weight: float
     example_weights: str | None
     length: str | None
     is_loss: bool
+    trained: bool = True
 
 
 @dataclass(frozen=True)

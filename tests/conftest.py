@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import extra_layers
@@ -12,9 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 import mxtrainer as mxt
+from mxtrainer.engine.moves import Moves
 from mxtrainer.plans.layers import scan
 
 Batch = dict[str, Any]
+OnMove = Callable[[Callable[[int], None]], None]
 
 
 @pytest.fixture
@@ -104,3 +107,19 @@ def drawn_batch(number: int) -> dict[str, Any]:
 def trainer(linear_plan: mxt.Plan) -> Iterator[mxt.Trainer]:
     with mxt.Trainer(linear_plan, mxt.Adam(0.1), batch_size=4) as made:
         yield made
+
+
+@pytest.fixture
+def on_move(monkeypatch: pytest.MonkeyPatch) -> OnMove:
+    """Return what lets a function be called, with the number of the move, whenever a move is queued."""
+
+    def install(hook: Callable[[int], None]) -> None:
+        queue, numbers = Moves.queue, count(1)
+
+        def hooked(self: Moves, *arguments: Any) -> None:
+            hook(next(numbers))
+            queue(self, *arguments)
+
+        monkeypatch.setattr(Moves, "queue", hooked)
+
+    return install

@@ -90,20 +90,6 @@ class Fault(Layer):
         return {"Output": mx.sym.broadcast_add(symbol, 0 * mx.sym.expand_dims(factors, axis=1))}
 
 
-@register
-@dataclass(frozen=True, repr=False)
-class FailingSGD(mxt.SGD):
-    """SGD whose move number 3 fails on the device, once half of it has been written."""
-
-    def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
-        super().apply(update, parameters, gradients, state)
-        if update == BAD_STEP and FailingSGD.armed:
-            factor = mx.nd.linalg.potrf(-mx.nd.eye(2, dtype=parameters.dtype))
-            mx.nd.broadcast_add(parameters, factor.reshape((-1,))[:1], out=parameters)
-
-    armed = True
-
-
 BAD_STEP = 3
 
 
@@ -163,21 +149,18 @@ class Faulty:
         way: What the layer does.
         spoil: What makes a batch bad.
         node: The layer that is to be named.
-        optimizer: An optimizer that goes wrong; None: any other.
     """
 
     name: str
     way: str
     spoil: Callable[[Batch], Batch]
     node: str | None
-    optimizer: Optimizer | None = None
 
 
 FAULTS = [
     Faulty("operator, forward", "cholesky", _triggered, "fault"),
     Faulty("callback, forward", "raises", _triggered, "fault"),
     Faulty("callback, backward", "raises backward", _triggered, "fault"),
-    Faulty("optimizer", "none", lambda batch: batch, None, FailingSGD(0.1, momentum=0.9)),
     Faulty("NaN in the loss", "nan", _triggered, "fault"),
     Faulty("NaN in a gradient", "nan backward", _triggered, "fault"),
     Faulty("index in an NDArray", "none", _out_of_range, None),
@@ -223,5 +206,5 @@ READERS: dict[str, Reader] = {
 
 def everything(trainer: mxt.Trainer) -> list[NDArray[Any]]:
     """Return copies of parameters, auxiliary arrays and the optimizer's state, past whatever has been raised."""
-    arrays = [trainer.store.parameters.array, trainer.store.auxiliary.array, *trainer._steps._moves.state]
+    arrays = [trainer.store.parameters.array, trainer.store.auxiliary.array, *trainer._steps._moves.moved]
     return [array.asnumpy() for array in arrays]

@@ -1,8 +1,7 @@
-"""Nets with states, sequences cut into windows, and an optimizer that leaves the parameters where they are."""
+"""Nets with states, and sequences cut into windows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,6 @@ Sequence = dict[str, NDArray[Any]]
 WIDTH, SIZE = 2, 3
 ROWS = 3
 LAYERS = (mxt.LSTM(SIZE), mxt.GRU(SIZE), mxt.BasicRecurrent(SIZE), mxt.BasicRecurrent(SIZE, "relu"))
-
-
-@dataclass(frozen=True)
-class Still:
-    """An optimizer that moves nothing, so that all steps have the same parameters."""
-
-    learning_rate: float = 0.0
-
-    def start(self, parameters: Any) -> tuple[Any, ...]:
-        return ()
-
-    def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
-        pass
 
 
 def recurrent_plan(layer: Layer = LAYERS[0], average: str = "steps", dtype: str = "float32") -> mxt.Plan:

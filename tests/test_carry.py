@@ -12,7 +12,6 @@ from state_cases import (
     LAYERS,
     ROWS,
     SIZE,
-    Still,
     assert_same_states,
     batches,
     recurrent_plan,
@@ -70,7 +69,7 @@ def test_each_window_is_the_oracles_from_the_states_where_the_last_one_ended_and
 
 
 def test_a_short_batch_leaves_the_states_of_missing_rows_alone() -> None:
-    trainer = mxt.Trainer(recurrent_plan(), Still(), ROWS, carry=True)
+    trainer = mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), ROWS, carry=True)
     first, second = batches(4, 4)
     trainer.update(first)
     before = states_of(trainer)
@@ -82,7 +81,7 @@ def test_a_short_batch_leaves_the_states_of_missing_rows_alone() -> None:
 
 def test_a_state_that_is_given_wins_for_its_step_alone() -> None:
     given = np.full((ROWS, SIZE), 0.3, np.float32)
-    trainer, other = (mxt.Trainer(recurrent_plan(mxt.GRU(SIZE)), Still(), ROWS, carry=True) for _ in range(2))
+    trainer, other = (mxt.Trainer(recurrent_plan(mxt.GRU(SIZE)), mxt.SGD(0.0), ROWS, carry=True) for _ in range(2))
     first, second, third = batches(4, 4, 4)
     trainer.update(first)
     trainer.update({**second, "layer.State": given})
@@ -96,7 +95,9 @@ def test_a_state_that_is_given_wins_for_its_step_alone() -> None:
 
 
 def test_any_output_can_be_carried_to_any_input_of_its_type(state_plan: mxt.Plan) -> None:
-    trainer = mxt.Trainer(state_plan, Still(), 2, carry={"StateIn": "StateOut"}, arrays={"linear.Weights": [[2.0]]})
+    trainer = mxt.Trainer(
+        state_plan, mxt.SGD(0.0), 2, carry={"StateIn": "StateOut"}, arrays={"linear.Weights": [[2.0]]}
+    )
     batch = {"Input": [1.0, 3.0], "Target": [0.0, 0.0]}
     for expected in ([2.0, 6.0], [6.0, 18.0], [14.0, 42.0]):  # 2 (x + s)
         trainer.update(batch)
@@ -118,7 +119,7 @@ def test_learning_goes_the_same_way_whether_batches_are_staged_or_not() -> None:
 
 
 def test_reset_lets_all_rows_begin_anew_also_where_the_next_batch_is_staged_already() -> None:
-    trainer, fresh = (mxt.Trainer(recurrent_plan(), Still(), ROWS, carry=True) for _ in range(2))
+    trainer, fresh = (mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), ROWS, carry=True) for _ in range(2))
     first, second = batches(4, 4)
     trainer.update(first)
     trainer.stage(second)
@@ -131,7 +132,7 @@ def test_reset_lets_all_rows_begin_anew_also_where_the_next_batch_is_staged_alre
 
 @pytest.mark.parametrize("way", ["rows", "streams", "update"])
 def test_some_rows_begin_anew_and_the_others_go_on(way: str) -> None:
-    trainer, fresh, going = (mxt.Trainer(recurrent_plan(), Still(), ROWS, carry=True) for _ in range(3))
+    trainer, fresh, going = (mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), ROWS, carry=True) for _ in range(3))
     first, second = batches(4, 4)
     trainer.update(first)
     going.update(first)
@@ -154,8 +155,8 @@ def test_what_begins_starts_at_a_constant_or_at_what_was_learned(way: str) -> No
     for initial in (0.4, "learned"):
         plan = recurrent_plan(mxt.LSTM(SIZE, initial=initial))
         start = {} if initial == 0.4 else {f"layer.Initial{state}": np.full(SIZE, 0.4) for state in mxt.LSTM.states}
-        trainer = mxt.Trainer(plan, Still(), ROWS, carry=True, arrays=start)
-        zero = mxt.Trainer(recurrent_plan(), Still(), ROWS, carry=True)
+        trainer = mxt.Trainer(plan, mxt.SGD(0.0), ROWS, carry=True, arrays=start)
+        zero = mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), ROWS, carry=True)
         for path, array in zero.arrays.items():
             trainer.arrays[path] = array[:]
         first, second = batches(4, 4)
@@ -171,7 +172,7 @@ def test_what_begins_starts_at_a_constant_or_at_what_was_learned(way: str) -> No
 
 def test_a_learned_initial_state_gets_the_gradient_of_the_rows_that_begin_and_of_no_others() -> None:
     plan = recurrent_plan(mxt.GRU(SIZE, initial="learned"), "examples", "float64")
-    trainer = mxt.Trainer(plan, Still(), ROWS, carry=True, input_gradients=["layer.State"])
+    trainer = mxt.Trainer(plan, mxt.SGD(0.0), ROWS, carry=True, input_gradients=["layer.State"])
     first, second = batches(4, 3)
     trainer.update(first, reset=[True] * ROWS)
     assert np.abs(trainer.gradients["layer.InitialState"][:]).min() > 0
@@ -186,7 +187,7 @@ def test_a_learned_initial_state_gets_the_gradient_of_the_rows_that_begin_and_of
 
 
 def _gradient_alone(plan: mxt.Plan, trainer: mxt.Trainer, batch: dict[str, Any]) -> Any:
-    one = mxt.Trainer(plan, Still(), 1, carry=True, arrays=trainer.arrays)
+    one = mxt.Trainer(plan, mxt.SGD(0.0), 1, carry=True, arrays=trainer.arrays)
     one.update(batch)
     return one.gradients["layer.InitialState"][:]
 
@@ -231,7 +232,7 @@ def test_evaluation_carries_over_the_batches_of_one_call_and_disturbs_nothing() 
 
 
 def test_evaluation_heeds_streams_and_resets_and_cuts_large_batches_by_rows() -> None:
-    trainer = mxt.Trainer(recurrent_plan(), Still(), 2, carry=True)
+    trainer = mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), 2, carry=True)
     whole = [sequence(10, seed) for seed in range(5)]
     first = mxt.Batch(window(whole, [0] * 5, [4] * 5), streams=list("abcde"))
     second = mxt.Batch(window(whole[::-1], [4] * 5, [6] * 5), streams=list("edcba"), reset=[True, *[False] * 4])
@@ -245,7 +246,7 @@ def test_evaluation_heeds_streams_and_resets_and_cuts_large_batches_by_rows() ->
 
 
 def test_one_batch_is_evaluated_from_the_beginning_whatever_was_evaluated_before() -> None:
-    trainer = mxt.Trainer(recurrent_plan(), Still(), ROWS, carry=True)
+    trainer = mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), ROWS, carry=True)
     parts = batches(4, 4, 4)
     first = trainer.evaluate(parts[2], outputs=["Output"]).outputs["Output"]
     trainer.evaluate(parts)
@@ -254,7 +255,7 @@ def test_one_batch_is_evaluated_from_the_beginning_whatever_was_evaluated_before
 
 
 def test_a_trainer_without_carry_evaluates_each_batch_from_the_beginning() -> None:
-    trainer = mxt.Trainer(recurrent_plan(), Still(), ROWS)
+    trainer = mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), ROWS)
     parts = batches(4, 4)
     each = [trainer.evaluate(part).losses["Loss"] for part in parts]
     assert trainer.evaluate(parts).losses["Loss"] == pytest.approx(np.mean(each), rel=1e-6)

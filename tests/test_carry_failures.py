@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fault_cases import BAD_STEP, FAULTS, good_batch, plan_of
-from state_cases import ROWS, SIZE, Still, assert_same_states, batches, recurrent_plan, states_of
+from state_cases import ROWS, SIZE, assert_same_states, batches, recurrent_plan, states_of
 
 import mxtrainer as mxt
 
@@ -17,7 +17,7 @@ import mxtrainer as mxt
 @pytest.mark.parametrize("guard", [True, 2])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_after_recovery_states_are_as_before_the_step_that_failed(fault: Any, guard: Any) -> None:
-    plan, optimizer = plan_of(fault.way), fault.optimizer or mxt.Adam(0.01)
+    plan, optimizer = plan_of(fault.way), mxt.Adam(0.01)
     trainer, straight = (mxt.Trainer(plan, optimizer, 8, carry={"StateIn": "StateOut"}, guard=guard) for _ in range(2))
     good = [_without_state(good_batch(number)) for number in range(6)]
     for batch in good[:2]:
@@ -112,7 +112,7 @@ def test_a_row_that_begins_at_a_step_that_is_skipped_has_begun_all_the_same(
 
 
 def test_batches_that_were_dropped_say_which_rows_had_been_reset() -> None:
-    trainer, straight = (mxt.Trainer(recurrent_plan(), Still(), ROWS, carry=True) for _ in range(2))
+    trainer, straight = (mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), ROWS, carry=True) for _ in range(2))
     first, second, third = batches(4, 4, 4)
     bad = {**second, "Target": [np.full((4, 2), np.nan)] * ROWS}
     for each in (trainer, straight):

@@ -9,7 +9,7 @@ import pytest
 from fold_cells import ROWS, SIZE, VECTORS, arrays_of_gates, drawn, lstm_fold, passed, plan_of, ragged, tanh_cell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from state_cases import Still, recurrent_plan, sequence, window
+from state_cases import recurrent_plan, sequence, window
 
 import mxtrainer as mxt
 
@@ -81,7 +81,7 @@ def test_windows_of_a_stream_give_what_whole_sequences_give(
     plan = recurrent_plan(lstm_fold(3))
     sequences = [sequence(steps, number) for number, steps in enumerate(lengths)]
     options = {"lengths": {"t": size}} if bucketed else {}
-    trainer, whole = (mxt.Trainer(plan, Still(), 2, carry=True, **more) for more in (options, {}))  # type: ignore[arg-type]
+    trainer, whole = (mxt.Trainer(plan, mxt.SGD(0.0), 2, carry=True, **more) for more in (options, {}))  # type: ignore[arg-type]
     total = 0.0
     for batch in mxt.stream(sequences, window=size, rows=2, overlap=min(overlap, size - 1)):
         trainer.update(batch)

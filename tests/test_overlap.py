@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from reference import ORACLES
-from state_cases import LAYERS, SIZE, Still, recurrent_plan, sequence, window
+from state_cases import LAYERS, SIZE, recurrent_plan, sequence, window
 
 import mxtrainer as mxt
 
@@ -28,7 +28,7 @@ def test_each_window_has_the_loss_and_gradient_of_its_new_steps_from_the_state_w
     layer: Any, average: str
 ) -> None:
     """Row by row, each window is run by the oracle from the state at its first step, as the whole sequence has it."""
-    trainer = mxt.Trainer(recurrent_plan(layer, average, "float64"), Still(), 3, carry=True)
+    trainer = mxt.Trainer(recurrent_plan(layer, average, "float64"), mxt.SGD(0.0), 3, carry=True)
     arrays = {path: array[:] for path, array in trainer.arrays.items()}
     sequences = [sequence(steps, number) for number, steps in enumerate(STEPS)]
     overlap, size = 2, 5
@@ -78,7 +78,7 @@ def test_a_window_that_covers_its_sequence_is_full_back_propagation_through_time
 
 
 def test_evaluation_of_windows_that_overlap_counts_every_step_once() -> None:
-    trainer = mxt.Trainer(recurrent_plan(), Still(), 3, carry=True)
+    trainer = mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), 3, carry=True)
     sequences = [sequence(steps, number) for number, steps in enumerate(STEPS)]
     expected = trainer.evaluate(window(sequences, [0] * 3, STEPS)).losses
     found = trainer.evaluate(mxt.stream(sequences, window=4, rows=2, overlap=3)).losses

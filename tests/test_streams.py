@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from state_cases import LAYERS, SIZE, Still, assert_same_states, recurrent_plan, sequence, states_of, window
+from state_cases import LAYERS, SIZE, assert_same_states, recurrent_plan, sequence, states_of, window
 
 import mxtrainer as mxt
 
@@ -20,7 +20,7 @@ POLICIES = [mxt.buckets.Exact(), mxt.buckets.Fixed([4, 12]), mxt.buckets.Multipl
 
 
 def trainer_of(layer: Any = LAYERS[0], rows: int = 4, **options: Any) -> mxt.Trainer:
-    return mxt.Trainer(recurrent_plan(layer), Still(), rows, **{"carry": True, **options})
+    return mxt.Trainer(recurrent_plan(layer), mxt.SGD(0.0), rows, **{"carry": True, **options})
 
 
 class Walker:

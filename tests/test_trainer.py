@@ -90,6 +90,7 @@ def test_fifty_steps_equal_those_of_a_numpy_oracle(linear_plan: mxt.Plan, optimi
     trainer = mxt.Trainer(linear_plan, optimizer, batch_size=4, arrays={"linear.Weights": [[1.2]]})
     arrays = {"Weights": np.array([[1.2]]), "Biases": np.zeros(1)}
     states: dict[str, dict[str, Any]] = {"Weights": {}, "Biases": {}}
+    rate = trainer.learning_rate
     for step in range(1, 51):
         trainer.update(linear_batch())
         linear = ORACLES["Linear"]({"Input": linear_batch()["Input"]}, arrays, output=())
@@ -98,10 +99,10 @@ def test_fifty_steps_equal_those_of_a_numpy_oracle(linear_plan: mxt.Plan, optimi
         gradients = linear.backward({"Output": heads["Input"]}).arrays
         for name, gradient in gradients.items():
             if isinstance(optimizer, mxt.Adam):
-                rates = (optimizer.learning_rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon)
+                rates = (rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon)
                 arrays[name], states[name] = adam(arrays[name], gradient, states[name], step, *rates)
             else:
-                rates_of_sgd = (optimizer.learning_rate, optimizer.momentum)
+                rates_of_sgd = (rate, optimizer.momentum)
                 arrays[name], states[name] = sgd(arrays[name], gradient, states[name], *rates_of_sgd)
     for name, expected in arrays.items():
         np.testing.assert_allclose(trainer.arrays[f"linear.{name}"][:], expected, rtol=1e-5, atol=1e-6)

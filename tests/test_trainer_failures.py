@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_same, linear_batch, values_of
+from conftest import OnMove, assert_same, linear_batch, values_of
 from extra_layers import Cholesky, Gate
 
 import mxtrainer as mxt
@@ -58,14 +58,13 @@ def test_a_step_that_fails_on_the_device_is_named_by_every_later_call() -> None:
         assert isinstance(caught.value.cause, mx.MXNetError)
 
 
-def test_a_step_that_is_cut_short_while_it_is_queued_is_not_passed_over(linear_plan: mxt.Plan) -> None:
-    class Interrupted(mxt.SGD):
-        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
-            if update == 2:
-                raise MemoryError
-            super().apply(update, parameters, gradients, state)
+def test_a_step_that_is_cut_short_while_it_is_queued_is_not_passed_over(linear_plan: mxt.Plan, on_move: OnMove) -> None:
+    def interrupt(number: int) -> None:
+        if number == 2:
+            raise MemoryError
 
-    trainer = mxt.Trainer(linear_plan, Interrupted(0.1), batch_size=4)
+    on_move(interrupt)
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     trainer.update(linear_batch())
     with pytest.raises(MemoryError):
         trainer.update(linear_batch())
@@ -75,14 +74,9 @@ def test_a_step_that_is_cut_short_while_it_is_queued_is_not_passed_over(linear_p
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_while_a_step_is_queued_comes_after_it(linear_plan: mxt.Plan) -> None:
-    class Pressed(mxt.SGD):
-        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
-            if update == 2:
-                signal.raise_signal(signal.SIGINT)
-            super().apply(update, parameters, gradients, state)
-
-    trainer, twin = (mxt.Trainer(linear_plan, kind(0.01), batch_size=4) for kind in (Pressed, mxt.SGD))
+def test_ctrl_c_while_a_step_is_queued_comes_after_it(linear_plan: mxt.Plan, on_move: OnMove) -> None:
+    on_move(lambda number: signal.raise_signal(signal.SIGINT) if number == 2 else None)
+    trainer, twin = (mxt.Trainer(linear_plan, mxt.SGD(0.01), batch_size=4) for _ in range(2))
     trainer.update(linear_batch())
     with pytest.raises(KeyboardInterrupt):
         trainer.update(linear_batch())
@@ -95,20 +89,20 @@ def test_ctrl_c_while_a_step_is_queued_comes_after_it(linear_plan: mxt.Plan) -> 
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_a_step_that_fails_while_ctrl_c_is_held_back_is_not_forgotten(linear_plan: mxt.Plan) -> None:
-    class Both(mxt.SGD):
-        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
-            signal.raise_signal(signal.SIGINT)
-            raise MemoryError
+def test_a_step_that_fails_while_ctrl_c_is_held_back_is_not_forgotten(linear_plan: mxt.Plan, on_move: OnMove) -> None:
+    def both(_: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise MemoryError
 
-    trainer = mxt.Trainer(linear_plan, Both(0.1), batch_size=4)
+    on_move(both)
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     with pytest.raises(KeyboardInterrupt):
         trainer.update(linear_batch())
     with pytest.raises(mxt.StepError, match="step 1 was cut short"):
         trainer.current_loss()
 
 
-def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.Plan) -> None:
+def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.Plan, on_move: OnMove) -> None:
     told: list[str] = []
 
     def intrude() -> None:
@@ -118,14 +112,13 @@ def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.P
                 call()
             told.append(str(caught.value))
 
-    class Watched(mxt.SGD):
-        def apply(self, update: int, parameters: Any, gradients: Any, state: tuple[Any, ...]) -> None:
-            thread = threading.Thread(target=intrude)
-            thread.start()
-            thread.join()
-            super().apply(update, parameters, gradients, state)
+    def let_in(_: int) -> None:
+        thread = threading.Thread(target=intrude)
+        thread.start()
+        thread.join()
 
-    trainer = mxt.Trainer(linear_plan, Watched(0.1), batch_size=4)
+    on_move(let_in)
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     arrays = trainer.arrays
     trainer.update(linear_batch())
     assert len(told) == 5
