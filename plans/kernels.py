@@ -12,10 +12,11 @@ from typing import Any
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, njit, types
+from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from .._mxnet import mx
+from ..compiling import as_c_function, pointer
 
 SINGLE = np.float32
 PER_TWO = SINGLE(1 / np.log(2))
@@ -45,27 +46,17 @@ def _power_of_two(_: Any, _exponent: Any) -> Any:
     return types.float32(types.int32), generate
 
 
-@intrinsic
-def _pointer(_: Any, _address: Any, like: Any) -> Any:
-    """Return an address as a pointer to numbers of a type."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(like.dtype)(types.int64, like), generate
-
-
 @njit(error_model="numpy")
 def _numbers(handle: Any) -> Any:
     """Return the numbers of an NDArray, as a vector, and the extent of its first axis."""
     axes, found = np.empty(1, np.int32), np.empty(1, np.int64)
     _get_shape(handle, axes.ctypes, found.ctypes)
-    extents, size = carray(_pointer(found[0], np.int32), axes[0]), 1
+    extents, size = carray(pointer(found[0], np.int32), axes[0]), 1
     for extent in extents:
         size *= extent
     rows = extents[0]
     _get_data(handle, found.ctypes)
-    return carray(_pointer(found[0], SINGLE), size), rows
+    return carray(pointer(found[0], SINGLE), size), rows
 
 
 @njit(error_model="numpy", fastmath={"contract"})
@@ -191,11 +182,7 @@ def _cut(_: Any, handles: Any, __: Any, ___: Any) -> Any:
 
 
 def _compiled(function: Any) -> Any:
-    signature = types.boolean(types.int32, types.voidptr, types.voidptr, types.voidptr)
-    try:
-        return cfunc(signature, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # there is no folder for compiled code that can be written
-        return cfunc(signature, error_model="numpy")(function)
+    return as_c_function(function, types.boolean(types.int32, types.voidptr, types.voidptr, types.voidptr))
 
 
 cross_entropy, cross_entropy_gradient = _compiled(_losses), _compiled(_gradients)
