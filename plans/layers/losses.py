@@ -17,6 +17,7 @@ from .normalization import Softmax
 from .sequence import sum_over_steps
 
 AVERAGES = ("examples", "steps")
+MOST_CLASSES = 2**24  # that a float32 tells apart
 
 
 class Loss(Layer):
@@ -222,7 +223,8 @@ class CrossEntropyLoss(Loss):
         return _sum_of_elements(node, target * costs)
 
     def _index(self, node: Node, source: Symbol, target: Symbol) -> Symbol:
-        kernel = native.cross_entropy() if self.input == "logits" and node.kernels else None
+        few = flat_size(node.ports.input_item()) <= MOST_CLASSES
+        kernel = native.cross_entropy() if self.input == "logits" and node.kernels and few else None
         if kernel is not None:
             return kernel(source, mx.sym.cast(target, dtype="float32"), name="cross_entropy")
         chosen = mx.sym.pick(source, target, axis=1)
