@@ -120,7 +120,8 @@ class LossWeights(MutableMapping[str, float]):
         """
         counted = {
             port: self._plan.losses[port].length if self._plan.losses[port].is_loss else None
-            for port in self._trained(weights)
+            for port in self._ports
+            if weights[port]
         }
         if len(set(counted.values())) > 1:
             ways = {port: "examples" if length is None else "steps" for port, length in counted.items()}

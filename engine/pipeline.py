@@ -187,6 +187,8 @@ class Pipeline:
 
     def _close_step(self) -> None:
         self.opened = None
+        if self._on_nan == "skip":
+            self._chain.forget()
         self._accumulation.clear()
         self._clock.part = 0
 
@@ -459,7 +461,7 @@ class Pipeline:
 
     def _drain(self) -> None:
         """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""
-        arrays = [self._chain.passed, self._chain.due, self._chain.wrong, *self._moves.moved]
+        arrays = [*self._chain.arrays, *self._moves.moved]
         arrays += self._accumulation.arrays
         for array in (*arrays, self._store.gradients.array, self._store.auxiliary.array, *self._states()):
             if array is not None:

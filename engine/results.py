@@ -142,7 +142,7 @@ class Results(Resource):
 
     def _loss(self, step: int, reduction: str) -> Losses:
         losses = self._steps.losses
-        if not losses:
+        if not losses or not self.step:  # one that was discarded may have left losses
             raise Error("there is no loss yet: call update(batch) first")
         if step not in losses:
             known = f"{min(losses)} to {max(losses)}"

@@ -23,7 +23,8 @@ class Rule(Value):
     """What an optimizer does otherwise for some arrays; what is None is left to other rules, or to the optimizer.
 
     Args:
-        learning_rate_multiplier: What the learning rate is multiplied by; 0 freezes, and a negative one goes uphill.
+        learning_rate_multiplier: What the learning rate is multiplied by; a negative one goes uphill, and 0 freezes,
+            unless a rule says ``frozen=False``.
         weight_decay: The weight decay.
         clip_gradient: The largest absolute value of a gradient's element; infinity: any.
         clip_weights: The largest absolute value of an element after a move; infinity: any.
@@ -50,10 +51,8 @@ class Rule(Value):
             what = "Rule: learning_rate_multiplier"
             object.__setattr__(self, "learning_rate_multiplier", real_number(self.learning_rate_multiplier, what))
         check_settings(self)
-        if self.frozen not in {None, True, False}:
+        if self.frozen is not None and not isinstance(self.frozen, bool):
             raise ArgumentError(f"Rule: frozen must be True or False, got {self.frozen!r}")
-        if self.frozen is None and self.learning_rate_multiplier == 0.0:
-            object.__setattr__(self, "frozen", True)
 
 
 def check_settings(owner: Any) -> None:
@@ -141,6 +140,7 @@ def _settings(path: str, rules: Rules, default: Settings) -> Settings:
             value = getattr(rule, field.name)
             if value is not None:
                 found.setdefault(field.name, value)
+    found.setdefault("frozen", found.get("learning_rate_multiplier") == 0.0)
     return default._replace(**found)
 
 

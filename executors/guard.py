@@ -20,6 +20,7 @@ from .store import FlatArray, ParameterStore
 
 STAMPS = 2**22  # numbers of passes are counted modulo this, so that a float32 holds each exactly
 HEAD = 6  # numbers in a result before the losses
+FINITE = 3  # which of them says whether all was finite
 
 
 class Chain:
@@ -38,14 +39,16 @@ class Chain:
         passed: ``(1,)``: the number of the last pass that has passed.
         due: ``(1,)``: the number of the pass before the one that is queued next.
         wrong: ``(1,)``: how many indices of the pass are out of range, of those that came in NDArrays.
+        sound: ``(1,)``: whether all passes so far were finite of a step in parts that may be skipped; else 1.
     """
 
     def __init__(self, context: Any, dtype: str, slots: int) -> None:
         """Start before the first pass."""
         self.passed, self.due, self.wrong = (mx.nd.zeros((1,), ctx=context, dtype=dtype) for _ in range(3))
+        self.sound = mx.nd.ones((1,), ctx=context, dtype=dtype)
         self._counted = False
-        self._set_passed, self._set_wrong = (
-            prepared("_set_value", [], [array], ["src"]) for array in (self.passed, self.wrong)
+        self._set_passed, self._set_wrong, self._set_sound = (
+            prepared("_set_value", [], [array], ["src"]) for array in (self.passed, self.wrong, self.sound)
         )
         slot = [host_slot(1, dtype) for _ in range(slots)]
         self._due = [(host, copying([(array, self.due)], [array], [self.due])) for host, array in slot]
@@ -60,6 +63,15 @@ class Chain:
         elif self._counted:
             self._set_wrong(0.0)
         self._counted = bool(counts)
+
+    @property
+    def arrays(self) -> list[Any]:
+        """What it holds on the device."""
+        return [self.passed, self.due, self.wrong, self.sound]
+
+    def forget(self) -> None:
+        """Queue the end of a step in parts: the next one starts sound."""
+        self._set_sound(1.0)
 
     def restart(self, number: int) -> None:
         """Set the last pass that has passed; nothing is queued, and what failed has been waited for."""
@@ -159,6 +171,7 @@ class Guard:
             "passed": chain.passed,
             "due": chain.due,
             "wrong": chain.wrong,
+            **({"sound": chain.sound} if watch.on_nan == "skip" and (bound is None or not watch.moves) else {}),
         }
         trained = [] if bound is None else [port for port in losses if port in bound.trained_ports]
         symbol = _graph({name: mx.sym.var(name) for name in arguments}, trained, list(moved), watch)
@@ -192,11 +205,15 @@ class Guard:
         parameters, size = self._store.parameters.array, self._packed.size
         spent = [self.go, self._skipped, self.scale]
         pairs = [(self._packed, result[:size]), (self._packed[:1], self._chain.passed)]
+        writes = [self._chain.passed, *spent]
+        if self._watch.on_nan == "skip" and not self._watch.moves:
+            pairs.append((self._packed[FINITE : FINITE + 1], self._chain.sound))
+            writes.append(self._chain.sound)
         if usable(self._store.context):
             zero = mx.nd.zeros((1,), ctx=self._store.context, dtype=self._store.plan.dtype)
             pairs += [(zero, array) for array in spent]
             reads = [self._packed, zero, *([parameters] if self._watch.moves else [])]
-            return [copying(pairs, reads, [result, self._chain.passed, *spent])]
+            return [copying(pairs, reads, [result, *writes])]
         # not by Concat: it uses scratch memory that operators of the whole process share, and their failures with it
         calls = [prepared("_copyto", [source], [target]) for source, target in pairs]
         if self._watch.moves:
@@ -281,6 +298,8 @@ def _graph(inputs: Mapping[str, Any], trained: list[str], moved: list[str], watc
     unsound = mx.sym.add_n(square * 0, *(mx.sym.sum(symbol * 0) for symbol in watched))  # 0, or NaN
     finite = mx.sym.broadcast_equal(unsound, unsound)
     sound = mx.sym.broadcast_equal(inputs["passed"], inputs["due"]) * (inputs["wrong"] == 0)
+    if "sound" in inputs:  # a step in parts is skipped from its first pass on that is not finite
+        finite = finite * inputs["sound"]
     go = sound if on_nan in {"ignore", None} else sound * finite
     passed = go if on_nan == "raise" else sound
     number = (inputs["due"] + 1) % STAMPS

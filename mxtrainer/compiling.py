@@ -41,7 +41,8 @@ def _with_names(function: Any, names: dict[str, Any]) -> Any:
         if isinstance(found, types.FunctionType):
             digest.update(_content(found))
             own = {**found.__globals__, **{before: known[before] for before in names if before in known}}
-            known[name] = numba.njit(error_model="numpy")(types.FunctionType(found.__code__, own, name))
+            again = types.FunctionType(found.__code__, own, name, found.__defaults__, found.__closure__)
+            known[name] = numba.njit(error_model="numpy")(again)
         else:
             digest.update(f"{name}={found!r}".encode())
             known[name] = found
@@ -53,8 +54,22 @@ def _with_names(function: Any, names: dict[str, Any]) -> Any:
 
 
 def _content(function: Any) -> bytes:
+    """Return what tells a function from others: its code, and the numbers and functions that it uses from outside."""
     code = function.__code__
-    return repr((code.co_code, code.co_consts, code.co_names)).encode()
+    outside = [function.__globals__.get(name) for name in code.co_names]
+    outside += [cell.cell_contents for cell in function.__closure__ or ()]
+    used = [_of_outside(found) for found in outside if found is not function]
+    return repr((code.co_code, code.co_consts, code.co_names, function.__defaults__, used)).encode()
+
+
+def _of_outside(found: Any) -> object:
+    function = getattr(found, "py_func", found)  # of one that numba has compiled
+    if isinstance(function, types.FunctionType):
+        ours = function.__module__.partition(".")[0] not in {"numba", "numpy"}
+        return _content(function) if ours else function.__qualname__
+    if isinstance(found, np.ndarray):
+        return found.dtype.str, found.shape, found.tobytes()
+    return repr(found) if isinstance(found, (bool, int, float, complex, str, tuple, np.generic)) else type(found)
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types

@@ -207,4 +207,4 @@ READERS: dict[str, Reader] = {
 def everything(trainer: mxt.Trainer) -> list[NDArray[Any]]:
     """Return copies of parameters, auxiliary arrays and the optimizer's state, past whatever has been raised."""
     arrays = [trainer.store.parameters.array, trainer.store.auxiliary.array, *trainer._steps._moves.moved]
-    return [array.asnumpy() for array in arrays]
+    return [array.asnumpy() for array in arrays if array is not None]

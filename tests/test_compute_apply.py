@@ -1,0 +1,630 @@
+"""Steps in parts: compute and apply, gradients read and written in between, batches that are added up, some arrays."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import assert_same, linear_batch, text_batch, values_of
+from fault_cases import everything, good_batch, plan_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optimizer_cases import EVERY, course_of, deviation, small_batch, small_plan, treated
+from state_cases import ROWS, assert_same_states, batches, recurrent_plan, states_of
+
+import mxtrainer as mxt
+
+PLAN = small_plan()
+PLAN64 = small_plan("float64")
+SOME = range(4)
+
+
+def moved(trainer: mxt.Trainer) -> list[bytes]:
+    return [array.tobytes() for array in everything(trainer)]
+
+
+def parts_of(batch: dict[str, Any], *rows: int) -> list[dict[str, Any]]:
+    """Return a batch in parts of so many rows each."""
+    ends = np.cumsum(rows)
+    return [
+        {port: value[end - count : end] for port, value in batch.items()} for count, end in zip(rows, ends.tolist())
+    ]
+
+
+# One pass and one move
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_an_update_is_compute_and_apply_to_the_bit(kind: str) -> None:
+    optimizer = treated(kind, "rules")
+    whole, parted = (mxt.Trainer(PLAN64, optimizer, batch_size=3) for _ in range(2))
+    for number in SOME:
+        assert whole.update(small_batch(number)) == number + 1
+        assert parted.compute(small_batch(number)) == parted.apply() == number + 1
+        assert parted.current_loss() == whole.current_loss()
+    assert moved(parted) == moved(whole)
+
+
+@pytest.mark.parametrize("options", [{}, {"guard": False}, {"guard": 2}, {"on_nan": "skip"}, {"depth": 1}], ids=str)
+def test_that_holds_for_moving_statistics_under_every_guard(options: Any) -> None:
+    whole, parted = (mxt.Trainer(plan_of("none"), mxt.Adam(0.01), batch_size=4, **options) for _ in range(2))
+    for number in range(6):
+        whole.update(good_batch(number))
+        parted.compute(good_batch(number))
+        parted.apply()
+    assert moved(parted) == moved(whole)
+    assert parted.loss_at(6) == whole.loss_at(6)
+    assert parted.stats().gradient_norm == whole.stats().gradient_norm
+    assert (parted.stats().steps, parted.stats().examples) == (whole.stats().steps, whole.stats().examples) == (6, 18)
+
+
+@pytest.mark.parametrize("options", [{}, {"guard": False}, {"guard": 3}, {"lengths": {"t": 6}}], ids=str)
+def test_that_holds_for_carried_states(options: Any) -> None:
+    whole, parted = (mxt.Trainer(recurrent_plan(), mxt.Adam(0.01), ROWS, carry=True, **options) for _ in range(2))
+    for batch in batches(4, 6, 3, 5):
+        whole.update(batch)
+        parted.compute(batch)
+        assert_same_states(states_of(parted), states_of(whole))
+        parted.apply()
+    assert_same_states(states_of(parted), states_of(whole))
+    assert moved(parted) == moved(whole)
+
+
+def test_between_compute_and_apply_nothing_but_the_forward_passs_own_has_moved() -> None:
+    trainer = mxt.Trainer(plan_of("none"), mxt.Adam(0.01), batch_size=4)
+    before, statistics = values_of(trainer.arrays), trainer.store.auxiliary.array.asnumpy()
+    assert (trainer.compute(good_batch(1)), trainer.step) == (1, 1)
+    parameters = {path: array for path, array in values_of(trainer.arrays).items() if path in trainer.plan.parameters}
+    assert_same(parameters, {path: before[path] for path in parameters})
+    assert not np.array_equal(trainer.store.auxiliary.array.asnumpy(), statistics)
+    evaluated = trainer.evaluate(good_batch(2)).losses
+    gradients = values_of(trainer.gradients)
+    trainer.evaluate(good_batch(3))
+    assert_same(values_of(trainer.gradients), gradients)
+    assert trainer.evaluate(good_batch(2)).losses == evaluated
+    assert trainer.net().arrays["linear.Weights"].tobytes() == before["linear.Weights"].tobytes()
+    trainer.apply()
+    assert trainer.evaluate(good_batch(2)).losses != evaluated
+
+
+# Gradients in between
+
+
+def test_gradients_are_read_and_written_by_path() -> None:
+    optimizer = mxt.SGD(0.5, momentum=0.9)
+    trainer = mxt.Trainer(PLAN64, optimizer, batch_size=3)
+    course = course_of(optimizer, values_of(trainer.arrays))
+    for number in SOME:
+        trainer.compute(small_batch(number))
+        gradients = values_of(trainer.gradients)
+        trainer.gradients["linear.Weights"][:] = 0.25
+        trainer.gradients["linear.Biases"] = [1.0, -1.0]
+        trainer.gradients["other.Weights"].array[:] *= 2
+        trainer.gradients["other.Biases"][1] = 7.0
+        gradients["linear.Weights"][:], gradients["linear.Biases"][:] = 0.25, [1.0, -1.0]
+        gradients["other.Weights"] *= 2
+        gradients["other.Biases"][1] = 7.0
+        assert_same(values_of(trainer.gradients), gradients)
+        trainer.apply()
+        course.step(gradients)
+        assert_same(values_of(trainer.gradients), gradients)
+    assert deviation(trainer, course) <= 1e-12
+
+
+def test_written_gradients_are_clipped_as_they_are() -> None:
+    trainer = mxt.Trainer(PLAN64, mxt.SGD(1.0, clip_norm=2.0), batch_size=3)
+    before = values_of(trainer.arrays)
+    trainer.compute(small_batch(1))
+    for path in trainer.gradients:
+        trainer.gradients[path] = 100.0
+    trainer.apply()
+    square = sum(((array - before[path]) ** 2).sum() for path, array in values_of(trainer.arrays).items())
+    assert square == pytest.approx(4.0)
+    assert trainer.stats().gradient_norm == pytest.approx(100.0 * np.sqrt(sum(a.size for a in before.values())))
+
+
+def test_moments_stay_where_arrays_are_written_between_the_two() -> None:
+    trainer = mxt.Trainer(PLAN64, mxt.SGD(0.1), batch_size=3)
+    trainer.compute(small_batch(1))
+    trainer.arrays["linear.Biases"] = [5.0, 6.0]
+    gradient = trainer.gradients["linear.Biases"][:]
+    trainer.apply()
+    np.testing.assert_allclose(trainer.arrays["linear.Biases"][:], np.array([5.0, 6.0]) - 0.1 * gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize("values", [[1.0], [[1.0, 2.0]], "x", [None, 1.0]])
+def test_a_gradient_takes_only_its_own_shape(values: Any) -> None:
+    trainer = mxt.Trainer(PLAN, mxt.SGD(0.1), batch_size=3)
+    trainer.compute(small_batch(1))
+    before = values_of(trainer.gradients)
+    with pytest.raises(mxt.ArgumentError, match=r'"linear\.Biases"'):
+        trainer.gradients["linear.Biases"] = values
+    with pytest.raises(mxt.UnknownNameError, match=r'"linear\.Bias".*did you mean "linear\.Biases"'):
+        trainer.gradients["linear.Bias"] = [1.0, 2.0]
+    assert_same(values_of(trainer.gradients), before)
+    assert trainer.apply() == 1
+
+
+def test_norms_are_those_of_numpy_and_of_the_moment_they_were_asked_for() -> None:
+    trainer = mxt.Trainer(PLAN64, mxt.SGD(0.1, rules=[("other", mxt.Rule(frozen=True))]), batch_size=3)
+    trainer.compute(small_batch(1))
+    expected = {path: float(np.linalg.norm(found)) for path, found in values_of(trainer.gradients).items()}
+    norms = trainer.gradients.norms()
+    trainer.gradients["linear.Biases"] = [3.0, 4.0]
+    later = trainer.gradients.norms()
+    assert dict(norms) == pytest.approx(expected, rel=1e-12)
+    assert dict(later) == pytest.approx({**expected, "linear.Biases": 5.0}, rel=1e-12)
+    assert repr(later) == repr(dict(later))
+    with pytest.raises(mxt.UnknownNameError, match="did you mean"):
+        _ = norms["linear.Bias"]
+
+
+def test_norms_wait_for_nothing(gated_plan: mxt.Plan, gate: threading.Event) -> None:
+    trainer = mxt.Trainer(gated_plan, mxt.SGD(0.1), batch_size=4)
+    gate.set()
+    trainer.update(linear_batch())
+    trainer.gradients.norms()  # its graph is bound
+    gate.clear()
+    begin = time.perf_counter()
+    trainer.compute(linear_batch())
+    norms = trainer.gradients.norms()
+    assert list(norms) == ["linear.Weights", "linear.Biases"]
+    trainer.apply()
+    assert time.perf_counter() - begin < 5.0
+    assert not gate.is_set()
+    assert trainer.stats().unfinished == 2
+    gate.set()
+    assert norms["linear.Biases"] == pytest.approx(np.linalg.norm(trainer.gradients["linear.Biases"][:]), rel=1e-6)
+
+
+def test_norms_asked_for_behind_a_failure_spoil_none_after_it() -> None:
+    trainer = mxt.Trainer(plan_of("raises"), mxt.SGD(0.1), batch_size=4)
+    trainer.compute(good_batch(1))
+    trainer.gradients.norms()
+    trainer.discard()
+    for _ in range(2):
+        trainer.compute({**good_batch(1), "Trigger": -np.ones(3)})
+        norms = trainer.gradients.norms()
+        with pytest.raises(mxt.StepError, match="step 1"):
+            norms["linear.Weights"]
+        trainer.recover()
+        trainer.compute(good_batch(1))
+        expected = float(np.linalg.norm(trainer.gradients["linear.Weights"][:]))
+        assert trainer.gradients.norms()["linear.Weights"] == pytest.approx(expected, rel=1e-6)
+        trainer.discard()
+
+
+# Several batches
+
+
+@pytest.mark.parametrize("way", ["plain", "rules"])
+@pytest.mark.parametrize("rows", [(8,), (4, 4), (1, 5, 2), (3, 1, 1, 2, 1)], ids=str)
+def test_batches_that_are_accumulated_are_one_large_batch(rows: tuple[int, ...], way: str) -> None:
+    optimizer = treated("momentum", way)
+    whole, parted = (mxt.Trainer(PLAN, optimizer, batch_size=8) for _ in range(2))
+    for number in SOME:
+        batch = small_batch(number, rows=8)
+        whole.update(batch)
+        for part in parts_of(batch, *rows):
+            assert parted.accumulate(part) == number + 1
+        assert parted.step == number + 1
+        losses = parted.current_loss()
+        assert losses["Loss"] == pytest.approx(whole.current_loss()["Loss"], rel=1e-6)
+        assert (losses.examples, losses.steps) == (8, {"t": 32})
+        assert parted.apply() == number + 1
+        for path, gradient in values_of(parted.gradients).items():
+            expected = whole.gradients[path][:]
+            np.testing.assert_allclose(gradient, expected, rtol=0, atol=2e-6 * np.abs(expected).max(), err_msg=path)
+    for path, array in values_of(parted.arrays).items():
+        np.testing.assert_allclose(array, whole.arrays[path][:], rtol=0, atol=1e-6)
+    assert parted.loss_at(1)["Loss"] == pytest.approx(whole.loss_at(1)["Loss"], rel=1e-6)
+    stats = parted.stats()
+    assert (stats.steps, stats.examples, stats.true_steps) == (len(SOME), 8 * len(SOME), 32 * len(SOME))
+
+
+@pytest.mark.parametrize("average", ["examples", "steps"])
+@pytest.mark.parametrize("buckets", [mxt.buckets.Fixed([3, 6, 9]), mxt.buckets.Fixed([9]), None], ids=repr)
+def test_buckets_of_any_length_are_accumulated(average: str, buckets: Any) -> None:
+    plan = recurrent_plan(average=average, dtype="float64")
+    lengths = [2, 9, 5, 3, 3, 7]
+    generator = np.random.default_rng(1)
+    batch = {port: [generator.normal(size=(n, 2)) for n in lengths] for port in ("Input", "Target")}
+    whole, parted = (mxt.Trainer(plan, mxt.Adam(0.01), batch_size=6, buckets=buckets) for _ in range(2))
+    whole.update(batch)
+    for part in parts_of(batch, 1, 3, 2):
+        parted.accumulate(part)
+    parted.apply()
+    losses, expected = parted.current_loss(), whole.current_loss()
+    assert losses["Loss"] == pytest.approx(expected["Loss"], rel=1e-12)
+    assert parted.current_loss("sum")["Loss"] == pytest.approx(whole.current_loss("sum")["Loss"], rel=1e-12)
+    assert (losses.examples, losses.steps) == (expected.examples, expected.steps)
+    for path, gradient in values_of(parted.gradients).items():
+        np.testing.assert_allclose(gradient, whole.gradients[path][:], rtol=1e-10, atol=1e-14)
+    for path, array in values_of(parted.arrays).items():
+        np.testing.assert_allclose(array, whole.arrays[path][:], rtol=1e-10, atol=1e-12)
+
+
+def test_example_weights_count_in_all_batches_alike(linear_plan: mxt.Plan) -> None:
+    plan = mxt.compile_plan(linear_plan.net, example_weights={"Loss": "Weight"}, dtype="float64")
+    whole, parted = (mxt.Trainer(plan, mxt.SGD(0.1), batch_size=4) for _ in range(2))
+    batch = {**linear_batch(), "Weight": np.array([1.0, 0.0, 2.0, 0.5])}
+    whole.update(batch)
+    for part in parts_of(batch, 3, 1):
+        parted.accumulate(part)
+    parted.apply()
+    assert parted.current_loss()["Loss"] == pytest.approx(whole.current_loss()["Loss"], rel=1e-12)
+    assert parted.arrays["linear.Weights"][:] == pytest.approx(whole.arrays["linear.Weights"][:], rel=1e-12)
+
+
+def test_a_step_of_one_batch_is_the_same_by_accumulate() -> None:
+    whole, parted = (mxt.Trainer(PLAN64, mxt.Adam(0.01), batch_size=3) for _ in range(2))
+    for number in SOME:
+        whole.update(small_batch(number))
+        parted.accumulate(small_batch(number))
+        parted.apply()
+    for path, array in values_of(parted.arrays).items():
+        np.testing.assert_allclose(array, whole.arrays[path][:], rtol=1e-12, atol=1e-15)
+
+
+def test_losses_that_are_counted_in_other_ways_are_not_accumulated() -> None:
+    net = mxt.NetGraph(
+        {"linear": mxt.Linear(2), "one": mxt.MeanSquaredLoss(), "two": mxt.MeanSquaredLoss(average="steps")},
+        [("Input", "linear", "one", "One"), ("linear", "two", "Two"), ("Target", "one.Target"),
+         ("Target", "two.Target")],
+        inputs={"Input": mxt.Sequence("t", mxt.Vector(2))},
+    )  # fmt: skip
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=3)
+    with pytest.raises(mxt.ArgumentError, match="One by examples, Two by steps"):
+        trainer.accumulate(small_batch(1))
+    assert (trainer.step, trainer.accumulate(small_batch(1), losses={"Two": 2.0})) == (0, 1)
+    with pytest.raises(mxt.ArgumentError, match=r"begun with the loss weights .*'Two': 2\.0"):
+        trainer.accumulate(small_batch(1), losses={"Two": 3.0})
+    with pytest.raises(mxt.ArgumentError, match="begun with the loss weights"):
+        trainer.accumulate(small_batch(1), losses={"One": 1.0})
+    trainer.accumulate(small_batch(2), losses={"Two": 2.0})
+    trainer.apply()
+    assert trainer.update(small_batch(1)) == 2
+
+
+# Numbers and seeds
+
+
+def dropout_plan() -> mxt.Plan:
+    net = mxt.NetGraph(
+        {"drop": mxt.Dropout(0.5), "linear": mxt.Linear(2), "loss": mxt.MeanSquaredLoss()},
+        [("Input", "drop", "linear", "loss", "Loss"), ("drop", "Dropped")],
+        inputs={"Input": mxt.Vector(40)},
+    )
+    return mxt.compile_plan(net, losses={"Dropped": 0.0})
+
+
+def test_what_is_drawn_depends_on_seed_step_and_pass_alone() -> None:
+    plan, batch = dropout_plan(), {"Input": np.ones((2, 40)), "Target": np.zeros((2, 2))}
+
+    def drawn(trainer: mxt.Trainer, call: Any) -> bytes:
+        call(batch)
+        found: bytes = trainer.outputs["Dropped"].asnumpy().tobytes()
+        return found
+
+    first, second = (mxt.Trainer(plan, mxt.SGD(0.1), batch_size=2, seed=3) for _ in range(2))
+    passes = [drawn(first, first.accumulate) for _ in range(3)]
+    assert len(set(passes)) == 3
+    first.apply()
+    assert drawn(second, second.update) == passes[0]
+    next_passes = [drawn(first, first.compute)]
+    first.discard()
+    next_passes += [drawn(first, first.accumulate), drawn(first, first.accumulate)]
+    first.discard()
+    next_passes.append(drawn(first, first.update))
+    assert next_passes[0] == next_passes[1] == next_passes[3] == drawn(second, second.update)
+    assert next_passes[2] not in {*passes, next_passes[0]}
+    assert [drawn(second, second.accumulate), drawn(second, second.accumulate)] != passes[:2]
+
+
+def test_a_discarded_step_gives_its_number_back_and_moves_nothing() -> None:
+    trainer = mxt.Trainer(PLAN64, mxt.Adam(0.01), batch_size=3)
+    trainer.compute(small_batch(7))
+    trainer.discard()
+    assert trainer.step == 0
+    for call in (trainer.current_loss, lambda: trainer.outputs, lambda: trainer.gradients):
+        with pytest.raises(mxt.Error, match="there (is|are) no .* yet"):
+            call()
+    assert trainer.losses() == []
+    trainer.update(small_batch(1))
+    before, losses = moved(trainer), trainer.current_loss()
+    for begin in (trainer.compute, trainer.accumulate):
+        assert begin(small_batch(2)) == trainer.step == 2
+        trainer.discard()
+        assert (trainer.step, moved(trainer)) == (1, before)
+        assert trainer.current_loss() == losses
+        with pytest.raises(mxt.ArgumentError, match="no step 2"):
+            trainer.loss_at(2)
+    assert trainer.losses() == [(1, losses)]
+    twin = mxt.Trainer(PLAN64, mxt.Adam(0.01), batch_size=3)
+    twin.update(small_batch(1))
+    assert trainer.update(small_batch(3)) == twin.update(small_batch(3)) == 2
+    assert moved(trainer) == moved(twin)
+    assert trainer.current_loss() == twin.current_loss()
+    assert [step for step, _ in trainer.losses()] == [2]
+
+
+# Out of turn
+
+
+def test_calls_out_of_turn_are_refused_and_change_nothing() -> None:
+    trainer = mxt.Trainer(PLAN, mxt.SGD(0.1), batch_size=3)
+    batch = small_batch(1)
+    for end in (trainer.apply, trainer.discard):
+        with pytest.raises(mxt.Error, match=r"ends a step that compute\(batch\) or accumulate\(batch\) has begun"):
+            end()
+    trainer.compute(batch)
+    for call in (trainer.update, trainer.compute, trainer.stage):
+        with pytest.raises(mxt.Error, match=r"step 1 was begun by compute\(\) or accumulate\(\).*apply\(\), or discard"):
+            call(batch)
+    with pytest.raises(mxt.Error, match=r"step 1 was begun by compute\(\); call apply\(\) or discard\(\) first"):
+        trainer.accumulate(batch)
+    trainer.apply()
+    trainer.accumulate(batch)
+    for call in (trainer.update, trainer.compute, trainer.stage):
+        with pytest.raises(mxt.Error, match="step 2 was begun"):
+            call(batch)
+    trainer.accumulate(batch)
+    assert trainer.apply() == 2
+    with pytest.raises(mxt.Error, match="there is none"):
+        trainer.apply()
+    trainer.stage(batch)
+    for call in (trainer.compute, trainer.accumulate):
+        with pytest.raises(mxt.ArgumentError, match="a batch is staged already"):
+            call(batch)
+    assert trainer.update() == 3
+    twin = mxt.Trainer(PLAN, mxt.SGD(0.1), batch_size=3)
+    for _ in range(3):
+        twin.update(batch)
+    for path, array in values_of(trainer.arrays).items():
+        np.testing.assert_allclose(array, twin.arrays[path][:], rtol=1e-5, atol=1e-7)
+
+
+def test_a_bad_batch_or_pattern_leaves_the_step_as_it_is() -> None:
+    trainer, twin = (mxt.Trainer(PLAN, mxt.SGD(0.1), batch_size=3) for _ in range(2))
+    for each in (trainer, twin):
+        each.accumulate(small_batch(1))
+    with pytest.raises(mxt.BatchError, match="Target"):
+        trainer.accumulate({"Input": small_batch(1)["Input"]})
+    with pytest.raises(mxt.ArgumentError, match="matches no array"):
+        trainer.apply(only="nothing")
+    for each in (trainer, twin):
+        each.accumulate(small_batch(2))
+        assert each.apply(only="lstm") == 1
+    assert moved(trainer) == moved(twin)
+
+
+def test_a_closed_trainer_takes_no_parts() -> None:
+    trainer = mxt.Trainer(PLAN, mxt.SGD(0.1), batch_size=3)
+    trainer.compute(small_batch(1))
+    gradients = trainer.gradients
+    trainer.close()
+    for call in (trainer.apply, trainer.discard, gradients.norms, lambda: trainer.compute(small_batch(1))):
+        with pytest.raises(mxt.Error, match="closed"):
+            call()
+
+
+def test_losses_are_there_while_a_step_goes_on() -> None:
+    trainer = mxt.Trainer(PLAN64, mxt.SGD(0.1), batch_size=8)
+    batch = small_batch(1, rows=8)
+    single = [trainer.evaluate(part).losses["Loss"] for part in parts_of(batch, 3, 5)]
+    for number, part in enumerate(parts_of(batch, 3, 5)):
+        trainer.accumulate(part)
+        expected = single[0] if not number else (3 * single[0] + 5 * single[1]) / 8
+        assert trainer.current_loss()["Loss"] == pytest.approx(expected, rel=1e-12)
+        assert trainer.loss_at(1) == trainer.current_loss()
+        assert trainer.losses() == []  # the step has not ended
+    trainer.apply()
+    assert [step for step, _ in trainer.losses() or _waited(trainer)] == [1]
+
+
+def _waited(trainer: mxt.Trainer) -> list[Any]:
+    trainer.current_loss()
+    return trainer.losses()
+
+
+# Outputs, depth, state
+
+
+def test_outputs_of_a_pass_are_inputs_of_the_next(text_plan: mxt.Plan, rng: np.random.Generator) -> None:
+    fed, given = (mxt.Trainer(text_plan, mxt.SGD(0.1), batch_size=3) for _ in range(2))
+    ports = ("lstm.State", "lstm.CellState")
+    first, second = text_batch(rng), text_batch(rng)
+    for trainer in (fed, given):
+        trainer.accumulate(first)
+    handles = {port: fed.outputs[port] for port in ports}
+    values = {port: given.outputs[port].asnumpy() for port in ports}
+    fed.accumulate({**second, **handles})
+    given.accumulate({**second, **values})
+    with pytest.raises(mxt.StaleHandleError):
+        handles["lstm.State"].asnumpy()
+    assert fed.outputs["lstm.State"].step == 1
+    after = fed.outputs["lstm.State"].asnumpy()
+    fed.apply()
+    np.testing.assert_array_equal(fed.outputs["lstm.State"].asnumpy(), after)  # a move makes none stale
+    given.apply()
+    assert moved(fed) == moved(given)
+    fed.compute(first)
+    fed.apply()
+    fed.update({**second, "lstm.State": fed.outputs["lstm.State"]})
+    assert fed.step == 3
+
+
+def test_carried_states_go_from_pass_to_pass() -> None:
+    trainer, twin = (mxt.Trainer(recurrent_plan(), mxt.SGD(0.0), ROWS, carry=True) for _ in range(2))
+    for number, batch in enumerate(batches(4, 6, 3, 5)):
+        trainer.accumulate(batch)
+        twin.update(batch)
+        assert_same_states(states_of(trainer), states_of(twin))
+        if number == 1:
+            trainer.apply()
+    trainer.discard()
+    assert_same_states(states_of(trainer), states_of(twin))  # they stay as the passes have left them
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_passes_and_moves_wait_only_for_a_free_place(gated_plan: mxt.Plan, gate: threading.Event, depth: int) -> None:
+    trainer = mxt.Trainer(gated_plan, mxt.SGD(0.1), batch_size=4, depth=depth)
+    begin = time.perf_counter()
+    for _ in range(depth):
+        trainer.accumulate(linear_batch())
+    assert not gate.is_set()
+    assert trainer.stats().unfinished == depth
+    threading.Timer(0.2, gate.set).start()
+    trainer.apply()
+    assert 0.1 < time.perf_counter() - begin < 10.0
+    assert trainer.current_loss().examples == 4 * depth
+
+
+def test_many_accumulated_passes_hold_no_more_than_depth_unfinished(linear_plan: mxt.Plan) -> None:
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4, depth=2)
+    for _ in range(50):
+        trainer.accumulate(linear_batch())
+        assert trainer.stats().unfinished <= 2
+    trainer.apply()
+    twin = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
+    twin.update(linear_batch())
+    assert trainer.arrays["linear.Weights"][:] == pytest.approx(twin.arrays["linear.Weights"][:], rel=1e-5)
+
+
+# Some arrays
+
+
+def gan_plan() -> mxt.Plan:
+    """Return a plan of a generator, and of a discriminator that looks at what it makes, and at what is real."""
+    net = mxt.NetGraph(
+        {
+            "generator": mxt.Linear(2),
+            "discriminator": mxt.Linear(1),
+            "again": mxt.Linear(1),
+            "fake": mxt.MeanSquaredLoss(),
+            "real": mxt.MeanSquaredLoss(),
+            "fool": mxt.MeanSquaredLoss(),
+        },
+        [
+            ("Noise", "generator", "discriminator"),
+            ("Real", "again", "real", "RealLoss"),
+            ("discriminator", "fake", "FakeLoss"),
+            ("discriminator", "fool", "FoolLoss"),
+            ("Zero", "fake.Target"),
+            ("One", "real.Target"),
+            ("One", "fool.Target"),
+        ],
+        inputs={"Noise": mxt.Vector(2), "Real": mxt.Vector(2), "Zero": mxt.Vector(1), "One": mxt.Vector(1)},
+        share={"again": "discriminator"},
+    )
+    return mxt.compile_plan(net, dtype="float64")
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_two_groups_in_turn_are_two_optimizers(in_parts: bool) -> None:
+    optimizer = mxt.Adam(0.05, clip_norm=0.5, weight_decay=0.01)
+    trainer = mxt.Trainer(gan_plan(), optimizer, batch_size=5)
+    start = values_of(trainer.arrays)
+    groups = {
+        name: course_of(optimizer, {path: array for path, array in start.items() if path.startswith(f"{name}.")})
+        for name in ("discriminator", "generator")
+    }
+    told = {"discriminator": {"RealLoss": 1.0, "FakeLoss": 0.5}, "generator": {"FoolLoss": 1.0}}
+    generator = np.random.default_rng(0)
+    for number in range(20):
+        batch = {port: generator.normal(size=(5, 2)) for port in ("Noise", "Real")}
+        batch |= {"Zero": np.zeros((5, 1)), "One": np.ones((5, 1))}
+        name = ("discriminator", "generator", "discriminator")[number % 3]
+        before = values_of(trainer.arrays)
+        if in_parts:
+            trainer.compute(batch, losses=told[name])
+            trainer.apply(only=name)
+        else:
+            trainer.update(batch, only=name, losses=told[name])
+        losses = trainer.current_loss()
+        weighted = {port: told[name].get(port, 0.0) * found for port, found in losses.items()}
+        assert losses.weighted == weighted
+        groups[name].step(values_of(trainer.gradients))
+        others = [path for path in start if not path.startswith(f"{name}.")]
+        assert_same({path: values_of(trainer.arrays)[path] for path in others}, {path: before[path] for path in others})
+    for course in groups.values():
+        for path, expected in course.arrays.items():
+            np.testing.assert_allclose(trainer.arrays[path][:], expected, rtol=1e-10, atol=1e-13)
+    assert trainer.loss_weights == {"FakeLoss": 1.0, "RealLoss": 1.0, "FoolLoss": 1.0}
+
+
+# Whatever the order
+
+
+class Sequential:
+    """What a trainer should come to, in plain numpy: one linear unit, its gradients by hand, an oracle of Adam."""
+
+    def __init__(self, optimizer: Any, arrays: Any) -> None:
+        self.course = course_of(optimizer, arrays)
+        self.step = 0
+        self.passes: list[Any] = []
+
+    def gradients(self) -> dict[str, Any]:
+        x, y = (np.concatenate([batch[port] for batch in self.passes]) for port in ("Input", "Target"))
+        difference = x * self.course.arrays["linear.Weights"][0, 0] + self.course.arrays["linear.Biases"] - y
+        return {
+            "linear.Weights": np.array([[2 * (difference * x).mean()]]),
+            "linear.Biases": np.array(2 * difference.mean()).reshape(self.course.arrays["linear.Biases"].shape),
+        }
+
+    def move(self, only: Any) -> None:
+        self.course.step(self.gradients(), only)
+        self.step += 1
+        self.passes = []
+
+
+actions = st.lists(
+    st.tuples(
+        st.sampled_from(["update", "compute", "accumulate", "discard"]),
+        st.integers(1, 3),
+        st.sampled_from([None, "linear.Weights"]),
+        st.integers(1, 4),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(actions=actions, depth=st.integers(1, 3), guard=st.sampled_from([True, 2, False]))
+def test_any_sequence_of_parts_leaves_what_plain_steps_leave(actions: Any, depth: int, guard: Any) -> None:
+    optimizer = mxt.Adam(0.1, weight_decay=0.1)
+    trainer = mxt.Trainer(LINEAR64, optimizer, batch_size=4, depth=depth, guard=guard)
+    oracle = Sequential(optimizer, values_of(trainer.arrays))
+    drawn = np.random.default_rng(len(actions))
+    for what, count, only, rows in actions:
+        oracle.passes = [
+            {port: drawn.normal(size=rows) for port in ("Input", "Target")}
+            for _ in range(count if what in {"accumulate", "discard"} else 1)
+        ]
+        if what == "update":
+            trainer.update(oracle.passes[0], only=only)
+        elif what == "compute":
+            trainer.compute(oracle.passes[0])
+        else:
+            for batch in oracle.passes:
+                trainer.accumulate(batch)
+        if what == "discard":
+            trainer.discard()
+            oracle.passes = []
+            continue
+        if what != "update":
+            trainer.apply(only=only)
+        oracle.move(None if only is None else {only})
+    assert trainer.step == oracle.step
+    for path, expected in oracle.course.arrays.items():
+        np.testing.assert_allclose(trainer.arrays[path][:], expected, rtol=1e-9, atol=1e-12)
+
+
+LINEAR64 = mxt.compile_plan(
+    mxt.NetChain([mxt.Linear(), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar()}),
+    dtype="float64",
+)
