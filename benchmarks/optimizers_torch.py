@@ -90,7 +90,9 @@ def main() -> None:
     ]
     columns = [(dtype, way) for dtype in ("float32", "float64") for way in ways]
     plans = {dtype: plan_of(dtype) for dtype in ("float32", "float64")}
-    print(f"PyTorch {torch.__version__}; largest deviation after {STEPS} steps, relative to the array's largest number\n")
+    print(
+        f"PyTorch {torch.__version__}; largest deviation after {STEPS} steps, relative to the array's largest number\n"
+    )
     print("| optimizer |" + "".join(f" {dtype}, {way[0]} |" for dtype, way in columns))
     print("|---|" + "---|" * len(columns))
     for number, (name, *_) in enumerate(pairs(0.0, None)):

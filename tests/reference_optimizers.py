@@ -136,7 +136,9 @@ class Course:
         otherwise: Fields that are others for an array, by path, with "multiplier" and "frozen".
     """
 
-    def __init__(self, kind: str, fields: Fields, arrays: Arrays, otherwise: Mapping[str, Fields] | None = None) -> None:
+    def __init__(
+        self, kind: str, fields: Fields, arrays: Arrays, otherwise: Mapping[str, Fields] | None = None
+    ) -> None:
         self.kind = kind
         self.arrays = {path: np.array(array, np.float64) for path, array in arrays.items()}
         own = {path: dict((otherwise or {}).get(path, {})) for path in arrays}

@@ -362,7 +362,9 @@ def test_calls_out_of_turn_are_refused_and_change_nothing() -> None:
             end()
     trainer.compute(batch)
     for call in (trainer.update, trainer.compute, trainer.stage):
-        with pytest.raises(mxt.Error, match=r"step 1 was begun by compute\(\) or accumulate\(\).*apply\(\), or discard"):
+        with pytest.raises(
+            mxt.Error, match=r"step 1 was begun by compute\(\) or accumulate\(\).*apply\(\), or discard"
+        ):
             call(batch)
     with pytest.raises(mxt.Error, match=r"step 1 was begun by compute\(\); call apply\(\) or discard\(\) first"):
         trainer.accumulate(batch)

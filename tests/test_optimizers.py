@@ -162,7 +162,14 @@ def test_a_skipped_step_is_none(kind: str, ways: str, monkeypatch: pytest.Monkey
 def test_guard_and_depth_change_no_bit(kind: str) -> None:
     optimizer = treated(kind, "rules")
     expected = trained(optimizer, "float64")
-    ways: list[dict[str, Any]] = [{"guard": False}, {"guard": 3}, {"on_nan": "ignore"}, {"depth": 1}, {"depth": 4}, {"depth": 3}]
+    ways: list[dict[str, Any]] = [
+        {"guard": False},
+        {"guard": 3},
+        {"on_nan": "ignore"},
+        {"depth": 1},
+        {"depth": 4},
+        {"depth": 3},
+    ]
     for options in ways:
         assert_same(trained(optimizer, "float64", **options), expected)
 
