@@ -45,7 +45,16 @@ class LossWeights(MutableMapping[str, float]):
             UnknownNameError: There is no such loss, or it cannot be trained.
             ArgumentError: The weight is not a finite number, or no loss would have a weight.
         """
-        self._weights = self.changed({port: weight}, others=self._weights)
+        self.set({port: weight})
+
+    def set(self, weights: Mapping[str, float]) -> None:
+        """Set some weights, all of them or none.
+
+        Raises:
+            ArgumentError: They are no mapping, a weight is not a finite number, or no loss would have one.
+            UnknownNameError: There is no such loss, or it cannot be trained.
+        """
+        self._weights = self.changed(weights, others=self._weights)
         self.heads_now = self.heads(self._weights)
 
     def __delitem__(self, port: str) -> None:
@@ -80,12 +89,12 @@ class LossWeights(MutableMapping[str, float]):
             ArgumentError: They are no mapping, or a weight is not usable.
             UnknownNameError: There is no such loss.
         """
-        if not isinstance(weights, Mapping):
-            raise ArgumentError(f'losses must map losses to weights, as in {{"Loss": 1.0}}, got {weights!r}')
         return self.changed(weights, others=dict.fromkeys(self._weights, 0.0))
 
-    def changed(self, weights: Mapping[str, float], others: Mapping[str, float]) -> Mapping[str, float]:
+    def changed(self, weights: object, others: Mapping[str, float]) -> Mapping[str, float]:
         """Return weights of all output ports: these, and others."""
+        if not isinstance(weights, Mapping):
+            raise ArgumentError(f'losses must map losses to weights, as in {{"Loss": 1.0}}, got {weights!r}')
         new = dict(others)
         for port, weight in weights.items():
             self._check_known(port)

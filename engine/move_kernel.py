@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..executors.compiling import carray, compiled, pointer
+from ..compiling import carray, compiled, pointer
 from . import formulas
 from .formulas import Formula
 from .move_block import (

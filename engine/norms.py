@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from .._mxnet import mx
-from ..errors import unknown
+from ..errors import UnknownNameError, unknown
 from ..executors.binding import bind_plain
 from ..executors.capi import forward_of
 from ..executors.handles import ArrayHandle, ArrayMapping
@@ -76,12 +76,26 @@ class GradientMapping(ArrayMapping):
     Args:
         items: The handles.
         norms: What queues their norms.
+        frozen: Arrays that have none, as they do not move.
     """
 
-    def __init__(self, items: Mapping[str, ArrayHandle], norms: Callable[[], Norms]) -> None:
-        """Take both."""
+    def __init__(
+        self, items: Mapping[str, ArrayHandle], norms: Callable[[], Norms], frozen: Collection[str] = ()
+    ) -> None:
+        """Take all three."""
         super().__init__(items, "gradient", "the plan")
         self._norms = norms
+        self._frozen = frozen
+
+    def __getitem__(self, path: str) -> ArrayHandle:
+        """Return the handle of an array's gradient.
+
+        Raises:
+            UnknownNameError: There is none, or the rules of the optimizer freeze the array.
+        """
+        if path in self._frozen:
+            raise UnknownNameError(f'"{path}" has no gradient: the rules of the optimizer freeze it')
+        return super().__getitem__(path)
 
     def norms(self) -> Norms:
         """Return the norm of each array's gradient, as it is now; queued, and reading one waits.

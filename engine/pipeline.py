@@ -91,6 +91,7 @@ class Pipeline:
         self._accumulation = Accumulation(self._store.gradients.array)
         self.tick = 0
         self.opened: Step | None = None
+        self._going: Step | None = None  # the last of all that was queued, or is being queued
         self.pending: deque[Step] = deque()
         self.losses: dict[int, LossSums] = {}
         self.done = 0
@@ -167,9 +168,9 @@ class Pipeline:
         step = opened._replace(
             tick=tick, moves=True, has_pass=False, guard=guard, slot=tick % self._depth, queued=time.perf_counter()
         )
-        with self._cut_short_or_whole(step):
+        with self._whole_or_cut_short():
             self._chain.expect(tick, [])
-            self.tick = tick
+            self.tick, self._going = tick, step
             guard.judge()
             self._moves.queue(order.rate, step.slot, guard)
             guard.finish(step.slot)
@@ -193,19 +194,15 @@ class Pipeline:
 
     def _queue(self, staged: Staged, moves: bool, units: int = 0) -> int:
         """Queue the passes of a batch, and its move; gradients are added up where they count units."""
-        step = self._step(staged, moves)
-        bound, loaded, order = staged.ready.bound, step.loaded, staged.ready.order
-        guarded = self._guarded(step.number)
-        with self._cut_short_or_whole(step):
-            if self._streams is not None:
-                places = self._streams.places_for(loaded.batch, bound.bucket.batch_size, step.tick)
-                step = step._replace(places=places)
+        bound, loaded, order = staged.ready.bound, staged.loaded, staged.ready.order
+        with self._whole_or_cut_short():
+            step = self._step(staged, moves)
             self._chain.expect(step.tick, [check.count for check in loaded.index_checks])
             if step.places is not None:
                 bound.feed(loaded, step.places)
             if step.part:
                 self._clock.turn_back(step.number - 1)
-            self._clock.part, self.tick = step.part, step.tick
+            self._clock.part, self.tick, self._going = step.part, step.tick, step
             staged.ready.executor.queue(bound, loaded)  # this is now the step
             bound.backward(None, order.weights, float(units or 1))
             if units:
@@ -213,7 +210,7 @@ class Pipeline:
             step.guard.judge()
             if moves:
                 self._moves.queue(order.rate, step.slot, step.guard)
-            if not guarded:
+            if not self._guarded(step.number):
                 bound.move()
             step.guard.finish(step.slot)
             self._note_queued(step, staged.seconds_staging)
@@ -224,6 +221,9 @@ class Pipeline:
         ready, tick = staged.ready, self.tick + 1
         part = 0 if self.opened is None else self.opened.part + 1
         number = self._clock.now + (part == 0)
+        places = None
+        if self._streams is not None:  # before the guard, which is another one where their table grows
+            places = self._streams.places_for(staged.loaded.batch, ready.bound.bucket.batch_size, tick)
         return Step(
             number=number,
             tick=tick,
@@ -236,7 +236,7 @@ class Pipeline:
             guard=self._guard(ready.bound, ready.order, self._guarded(number), moves),
             slot=tick % self._depth,
             queued=time.perf_counter(),
-            places=None,
+            places=places,
             weights=ready.order.weights,
         )
 
@@ -251,14 +251,14 @@ class Pipeline:
             self.opened = step
 
     @contextlib.contextmanager
-    def _cut_short_or_whole(self, step: Step) -> Iterator[None]:
+    def _whole_or_cut_short(self) -> Iterator[None]:
         """Note the step as failed if the block fails once something of the training has moved; else nothing has."""
         before = self.tick
         try:
             yield
         except BaseException as error:
-            if self.tick != before:
-                self._cut_short(step, error)
+            if self.tick != before and self._going is not None:
+                self._cut_short(self._going, error)
             elif self._streams is not None:
                 self._streams.undo(before)
             raise
@@ -518,7 +518,7 @@ class Pipeline:
     def close(self) -> None:
         """Let go of everything."""
         self.pending.clear()
-        self.staged = self.opened = None
+        self.staged = self.opened = self._going = None
         self._guards.clear()
         self._move_guards.clear()
         self._moves.close()

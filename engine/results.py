@@ -180,9 +180,10 @@ class Results(Resource):
         """
         self._check_alive()
         if self._last is None:
-            raise Error("there are no gradients yet: call update(batch) first")
+            raise Error("there are no gradients: call update(batch) or compute(batch) first; discard() gives them up")
         inputs = self._last.input_gradient_handles(self._collect)
-        return GradientMapping({**self._store.gradient_handles(self._collect), **inputs}, self._norms)
+        handles = {**self._store.gradient_handles(self._collect), **inputs}
+        return GradientMapping(handles, self._norms, self._store.frozen)
 
     def _norms(self) -> Norms:
         with self._alone():

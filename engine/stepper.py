@@ -89,6 +89,16 @@ class Stepper(Results):
         """
         return self._recipe.loss_weights
 
+    @loss_weights.setter
+    def loss_weights(self, weights: Mapping[str, float]) -> None:
+        """Set the weights of some losses, all of them or none.
+
+        Raises:
+            ArgumentError: They are no mapping, a weight is not a finite number, or no loss would have one.
+            UnknownNameError: There is no such loss, or it cannot be trained.
+        """
+        self._recipe.loss_weights.set(weights)
+
     def _next_step(self) -> int:
         return self.step + (self._steps.opened is None)
 

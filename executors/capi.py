@@ -149,7 +149,7 @@ def pushed(kernel: Any, block: Any, reads: Sequence[Any], writes: Sequence[Any])
         ctypes.c_int(len(writes)),
         None,
         ctypes.c_int(0),
-        kernel.__name__.encode(),
+        kernel.__name__.strip("_").encode(),  # as traces show it
     )
     alive = (kernel, reads, list(writes), taken, given)
     return _Call(_LIBRARY.MXEnginePushSyncND, arguments, None, alive)

@@ -27,7 +27,7 @@ def usable(context: Any) -> bool:
 @lru_cache(None)
 def _numba_loads() -> bool:
     try:
-        from . import compiling  # noqa: F401 - to see whether it can be imported
+        from .. import compiling  # noqa: F401 - to see whether it can be imported
     except ImportError:  # pragma: no cover - numba is a dependency, but not every platform has it
         return False
     return True
@@ -60,7 +60,7 @@ def copying(pairs: Sequence[tuple[Any, Any]], reads: Sequence[Any], writes: Sequ
     """
     if not usable(writes[0].context):
         return in_turn([prepared("_copyto", [source], [target]) for source, target in pairs])
-    from .compiling import copy_kernel
+    from .copy_kernel import copy_kernel
 
     words = [len(pairs)]
     for source, target in pairs:

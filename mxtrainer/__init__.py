@@ -5,6 +5,7 @@ from . import errors as errors
 from . import schedules as schedules
 from .engine.batches import Batches as Batches
 from .engine.evaluation import Evaluation as Evaluation
+from .engine.formulas import Formula as Formula
 from .engine.losses import Losses as Losses
 from .engine.net_state import NetState as NetState
 from .engine.net_train import net_train as net_train
@@ -115,6 +116,7 @@ __all__ = [
     "FileFormatError",
     "Flatten",
     "Fold",
+    "Formula",
     "GradientScale",
     "Index",
     "LayerNorm",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from .plan import Plan
 from .types import item_of
 
 ROW_MASK = "rows"
+FEW = 3  # of eight gradients MXNet adds some in place, which kernels cannot; a layer uses its input up to three times
 SKIPPED = ".skipped"  # the argument that says how many first steps of each example have no loss
 
 
@@ -171,6 +173,10 @@ class _Lowering:
         self.split_at = 0 if split is None else split.at
         self.handing = {port: plan.graph_of_nodes.outputs[output] for port, output in outputs.items()}
         self.handed: dict[Source, Symbol] = {}
+        self.uses: Counter[Source | str] = Counter(
+            source for node in plan.graph_of_nodes.nodes.values() for source in node.feeds.values()
+        )
+        self.uses.update(path for node in plan.nodes.values() for path in node.arrays.values())
         self.used: set[Source] = set()
         self.inputs: dict[str, str] = {}
         self.arrays: dict[str, tuple[str, ...]] = {}
@@ -275,6 +281,8 @@ class _LoweringNode(Node):
         self.lengths = lowering.lengths
         self.true_lengths = lowering.true_lengths
         self.skipped = lowering.skipped
+        read: list[Source | str] = [*feeds.values(), *self._node.arrays.values()]
+        self.kernels = self.dtype == "float32" and all(lowering.uses[source] <= FEW for source in read)
         self.split_at = lowering.split_at if path in {source.node for source in lowering.handing.values()} else None
         self._path = path
         self.used = frozenset(source.port for source in lowering.used if source.node == path)

@@ -249,6 +249,14 @@ def test_the_slope_at_a_kink_is_zero(function: str) -> None:
     assert not np.any(gradients_at(mxt.Elementwise(function), Input=[0.0, -0.0])[1]["Input"])
 
 
+def test_relu_of_an_image_keeps_what_is_no_number_and_has_no_negative_zero_below_zero() -> None:
+    x = np.array([np.nan, np.inf, 3.0, 200.0, 0.0, -1.0, -200.0, -np.inf])
+    output, found = gradients_at(mxt.Elementwise("relu"), Input=x.reshape(1, 2, 2, 2))
+    np.testing.assert_array_equal(output.ravel(), [np.nan, np.inf, 3, 200, 0, 0, 0, 0])
+    assert not np.signbit(output.ravel()[5:]).any()
+    np.testing.assert_array_equal(found["Input"].ravel()[1:], [1, 1, 1, 0, 0, 0, 0])
+
+
 def test_the_absolute_loss_has_slope_zero_where_it_is_zero() -> None:
     _, found = gradients_at(mxt.MeanAbsoluteLoss(), Input=[1.0], Target=[1.0])
     assert not np.any(found["Input"])

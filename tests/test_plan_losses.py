@@ -54,7 +54,7 @@ def test_output_named_like_its_layers_port_must_be_listed_where_it_is_no_state()
 
 def test_error_rate_is_never_trained() -> None:
     layers = (mxt.Linear(3), mxt.ErrorRate())
-    assert chain_plan(*layers).losses["ErrorRate"] == LossSpec(0.0, None, None, is_loss=True)
+    assert chain_plan(*layers).losses["ErrorRate"] == LossSpec(0.0, None, None, is_loss=True, trained=False)
     with pytest.raises(
         mxt.NetError, match=r'"ErrorRate" comes from ErrorRate\(\), which has no gradient.*weight must be 0'
     ):

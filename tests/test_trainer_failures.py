@@ -128,13 +128,13 @@ def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.P
 def test_an_interrupted_wait_loses_no_step(linear_plan: mxt.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     trainer.update(linear_batch())
-    read = mx.nd.NDArray.asnumpy
+    read = mx.nd.NDArray.wait_to_read
 
     def interrupted(self: Any) -> None:
         read(self)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mx.nd.NDArray, "asnumpy", interrupted)
+    monkeypatch.setattr(mx.nd.NDArray, "wait_to_read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.current_loss()
     monkeypatch.undo()

@@ -108,6 +108,7 @@ class Node:
             graph without padding.
         skipped: How many first steps of each example have no loss, ``(batch,)`` of the dtype; None where all have one.
         split_at: After how many steps the layer is to hand its states over, see `hand_over`; None: not.
+        kernels: Whether kernels may take its inputs, see `native`: in float32, where not too much else reads them.
     """
 
     ports: Ports
@@ -119,6 +120,7 @@ class Node:
     true_lengths: Mapping[str, Symbol]
     skipped: Symbol | None = None
     split_at: int | None = None
+    kernels: bool = False
 
     def array(self, name: str) -> Symbol:
         """Return the symbol of one of the layer's arrays."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 from ..._mxnet import mx
 from ...errors import ArgumentError
 from ...values import register
+from .. import native
 from ..initializers import Initializer, Xavier, Zeros
 from ..types import Array, Sequence
 from .base import (
@@ -150,8 +151,8 @@ class Recurrent(Layer):
             return steps, node.packed(names)
         width = flat_size(node.ports.input_item())
         parts = (mx.sym.full((self.size, 1), number, dtype=node.dtype) for number in self.freezing)
-        wide = side_by_side((node.array(names[0]), width), (mx.sym.concat(*parts, dim=0), 1))
-        flagged = side_by_side((steps, width), (mx.sym.swapaxes(1 - seen, dim1=0, dim2=1), 1))
+        wide = _with_column(node, node.array(names[0]), mx.sym.concat(*parts, dim=0), width)
+        flagged = _with_column(node, steps, mx.sym.swapaxes(1 - seen, dim1=0, dim2=1), width)
         packed = as_vector(wide, node.packed(names[1:]), columns=self.gates * self.size)
         return with_time(node, flagged), packed
 
@@ -176,6 +177,15 @@ class Recurrent(Layer):
             steps, packed, state_size=self.size, num_layers=1, mode=self.mode(), state_outputs=True, **initial
         )
         return [fused[number] for number in range(1 + len(states))]
+
+
+def _with_column(node: Node, matrix: Symbol, column: Symbol, width: int) -> Symbol:
+    """Return a matrix of this width with one more column, which is constant, by a kernel where there is one."""
+    kernel = native.with_column(width) if node.kernels else None
+    if kernel is None:
+        return side_by_side((matrix, width), (column, 1))
+    rows = (mx.sym.reshape(symbol, shape=(-1, size)) for symbol, size in ((matrix, width), (column, 1)))
+    return kernel(*rows)
 
 
 def time_major(node: Node) -> Symbol:

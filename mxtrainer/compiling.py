@@ -1,11 +1,10 @@
-"""Compiles kernels with numba; imported where a kernel is needed, as numba takes its time."""
+"""Compiles kernels with numba; imported where one is needed, as numba takes its time."""
 
 from __future__ import annotations
 
 import hashlib
 import types
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numba
@@ -13,7 +12,7 @@ import numpy as np
 from numba import carray
 from numba.extending import intrinsic
 
-__all__ = ["carray", "compiled", "copy_kernel", "pointer"]
+__all__ = ["as_c_function", "carray", "compiled", "pointer"]
 
 
 def compiled(function: Callable[[Any, Any], None], **names: Any) -> Any:
@@ -23,12 +22,16 @@ def compiled(function: Callable[[Any, Any], None], **names: Any) -> Any:
         function: The function.
         names: What some of its global names stand for. Functions are compiled with it, each with the names before it.
     """
-    signature = numba.void(numba.types.voidptr, numba.types.voidptr)
-    made = _with_names(function, names)
+    address = numba.types.voidptr
+    return as_c_function(_with_names(function, names), numba.void(address, address))
+
+
+def as_c_function(function: Any, signature: Any) -> Any:
+    """Return a function compiled for C, to stay on disk."""
     try:
-        return numba.cfunc(signature, error_model="numpy", cache=True)(made)
+        return numba.cfunc(signature, error_model="numpy", cache=True)(function)
     except RuntimeError:  # there is no folder for compiled code that can be written
-        return numba.cfunc(signature, error_model="numpy")(made)
+        return numba.cfunc(signature, error_model="numpy")(function)
 
 
 def _with_names(function: Any, names: dict[str, Any]) -> Any:
@@ -81,22 +84,3 @@ def pointer(_: Any, address: Any, like: Any) -> Any:  # noqa: ARG001 - the compi
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return numba.types.CPointer(like.dtype)(numba.int64, like), generate
-
-
-@lru_cache(None)
-def copy_kernel() -> Any:
-    """Return the kernel that copies memory. Its block: how many times; then sources, targets, and numbers of bytes."""
-    return compiled(_copy)
-
-
-def _copy(_: Any, block: Any) -> None:
-    count = carray(block, 1, np.int64)[0]
-    words = carray(block, 1 + 3 * count, np.int64)
-    for place in range(1, 1 + 3 * count, 3):
-        size = words[place + 2]
-        source, target = (
-            carray(pointer(words[place], np.uint8), size),
-            carray(pointer(words[place + 1], np.uint8), size),
-        )
-        for byte in range(size):
-            target[byte] = source[byte]
