@@ -43,8 +43,8 @@ def _with_names(function: Any, names: dict[str, Any]) -> Any:
             digest.update(_content(found))
             own = {**found.__globals__, **{before: known[before] for before in names if before in known}}
             again = types.FunctionType(found.__code__, own, name, found.__defaults__, found.__closure__)
-            # The linker takes the code of whichever was loaded first for all that have one name: also for other code, that
-            # another process has compiled and this one finds on disk.
+            # Where two have one name the linker takes the code of the first for both; and numba's own names, which
+            # count functions, are those of others in what another process has compiled and this one finds on disk.
             again.__qualname__ = f"{name}_{digest.hexdigest()[:16]}"
             known[name] = numba.njit(error_model="numpy")(again)
         else:

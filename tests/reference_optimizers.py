@@ -1,5 +1,7 @@
 """Oracles of the optimizers: one step on one array, with the state as a value in and out; and whole courses."""
 
+# ruff: noqa: ARG001 - every oracle takes the same arguments, so that one table can call them all
+
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
@@ -84,7 +86,7 @@ def adamw_of(w: Real, g: Real, state: Arrays, count: int, rate: float, fields: F
 
 
 def lamb_of(w: Real, g: Real, state: Arrays, count: int, rate: float, fields: Fields) -> tuple[Real, Arrays]:
-    """Take one LAMB step: You et al. (2020), Algorithm 2, with the identity for phi, and a ratio of 1 at a norm of 0."""
+    """Take one LAMB step: You et al. (2020), Algorithm 2, phi the identity, and a ratio of 1 where a norm is 0."""
     moved, state = adam_of(w, g, state, count, 1.0, fields)
     update = (w - moved) + fields["weight_decay"] * w
     of_array, of_update = float(np.linalg.norm(w)), float(np.linalg.norm(update))

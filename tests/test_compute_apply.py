@@ -149,7 +149,7 @@ def test_a_gradient_takes_only_its_own_shape(values: Any) -> None:
 
 
 def test_norms_are_those_of_numpy_and_of_the_moment_they_were_asked_for() -> None:
-    trainer = mxt.Trainer(PLAN64, mxt.SGD(0.1, rules=[("other", mxt.Rule(frozen=True))]), batch_size=3)
+    trainer = mxt.Trainer(PLAN64, mxt.SGD(0.1, rules=(("other", mxt.Rule(frozen=True)),)), batch_size=3)
     trainer.compute(small_batch(1))
     expected = {path: float(np.linalg.norm(found)) for path, found in values_of(trainer.gradients).items()}
     norms = trainer.gradients.norms()
@@ -330,7 +330,7 @@ def test_a_discarded_step_gives_its_number_back_and_moves_nothing() -> None:
     trainer.discard()
     assert trainer.step == 0
     for call in (trainer.current_loss, lambda: trainer.outputs, lambda: trainer.gradients):
-        with pytest.raises(mxt.Error, match="there (is|are) no .* yet"):
+        with pytest.raises(mxt.Error, match=r"there (is|are) no .* yet"):
             call()
     assert trainer.losses() == []
     trainer.update(small_batch(1))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from optimizer_cases import EVERY
 
 from mxtrainer._mxnet import mx
+from mxtrainer.compiling import carray, compiled
 from mxtrainer.engine import formulas
 from mxtrainer.engine.formulas import Formula
 from mxtrainer.engine.move_block import COUNTS, GRADIENTS, PARAMETERS, RATE, SCALE, STATES, STRIDE, Arrays, Place
@@ -25,7 +26,6 @@ from mxtrainer.engine.move_block import words_of as block_words
 from mxtrainer.engine.move_kernel import move_kernel
 from mxtrainer.engine.move_operators import OperatorMove
 from mxtrainer.engine.rules import Settings
-from mxtrainer.executors.compiling import carray, compiled
 
 SIZE = 5
 KINDS = {kind: optimizer for kind, optimizer in EVERY.items() if kind != "LAMB"}  # its norms are sums, in another order

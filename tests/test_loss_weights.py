@@ -235,7 +235,7 @@ def test_one_loss_must_count_and_none_can_be_taken_out() -> None:
     trainer = mxt.Trainer(two_losses(), mxt.SGD(0.1), batch_size=4)
     for port in ("Near", "Far"):
         trainer.loss_weights[port] = 0.0
-    with pytest.raises(mxt.ArgumentError, match="Near, Far, Class would all have weight 0|would all have weight 0"):
+    with pytest.raises(mxt.ArgumentError, match="would all have weight 0"):
         trainer.loss_weights["Class"] = 0.0
     none: list[dict[str, float]] = [{}, {"Near": 0.0}]
     for losses in none:
@@ -258,7 +258,7 @@ def test_a_failed_step_is_gone_back_from_whatever_its_weights() -> None:
     trainer.current_loss()  # a loss of weight 0 may be anything
     before = values_of(trainer.arrays)
     trainer.update({**batch_of(1), "FarTarget": np.full((4, 1), np.nan)}, losses={"Far": 1.0})
-    with pytest.raises(mxt.StepError, match='step 3 .*in layer "far"; input port "FarTarget"'):
+    with pytest.raises(mxt.StepError, match=r'step 3 .*in layer "far"; input port "FarTarget"'):
         trainer.current_loss()
     trainer.recover()
     arrays = values_of(trainer.arrays)

@@ -150,7 +150,7 @@ def test_carried_states_go_back_to_where_the_pass_began(guard: Any) -> None:
     with contextlib.suppress(mxt.StepError):
         trainer.apply()
         trainer.update(third)
-    with pytest.raises(mxt.StepError, match="step [34]"):
+    with pytest.raises(mxt.StepError, match=r"step [34]"):
         trainer.current_loss()
     trainer.recover()
     assert trainer.step == 2

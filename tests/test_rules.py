@@ -93,7 +93,7 @@ def test_a_pattern_that_matches_nothing_is_told_with_what_is_near() -> None:
         rules_of(("linear", Rule()), ("lsmt", Rule(frozen=True)))
     with pytest.raises(mxt.ArgumentError, match=r'"linear\.Bias" matches no array.*"linear\.Biases"'):
         rules_of(("linear.Bias", Rule(frozen=True)))
-    trainer = mxt.Trainer(PLAN, mxt.SGD(0.1, rules=[("other", Rule(frozen=True))]), batch_size=3)
+    trainer = mxt.Trainer(PLAN, mxt.SGD(0.1, rules=(("other", Rule(frozen=True)),)), batch_size=3)
     with pytest.raises(mxt.ArgumentError, match=r'only: the pattern "lstn" matches no array.*"lstm"'):
         trainer.update(small_batch(1), only="lstn")
     with pytest.raises(mxt.ArgumentError, match=r'only: the rules of the optimizer freeze all arrays.*"other"'):
@@ -131,7 +131,7 @@ def trained(plan: mxt.Plan, optimizer: Optimizer, **options: Any) -> mxt.Trainer
 )
 @pytest.mark.parametrize("rule", [Rule(frozen=True), Rule(learning_rate_multiplier=0.0)], ids=repr)
 def test_what_is_frozen_moves_by_no_bit_and_has_no_gradient(frozen: str, rule: Rule) -> None:
-    free, optimizer = mxt.Adam(0.01, weight_decay=0.1), mxt.Adam(0.01, weight_decay=0.1, rules=[(frozen, rule)])
+    free, optimizer = mxt.Adam(0.01, weight_decay=0.1), mxt.Adam(0.01, weight_decay=0.1, rules=((frozen, rule),))
     trainer = trained(PLAN, optimizer)
     start = values_of(mxt.Trainer(PLAN, optimizer, batch_size=3).arrays)
     still = matching(frozen, PLAN.parameters)
@@ -151,7 +151,7 @@ def test_what_is_frozen_moves_by_no_bit_and_has_no_gradient(frozen: str, rule: R
 
 
 def test_what_is_not_frozen_moves_as_if_the_rest_were_only_left_out() -> None:
-    frozen = trained(PLAN, mxt.Adam(0.01, rules=[("lstm.InputWeights", Rule(frozen=True))]))
+    frozen = trained(PLAN, mxt.Adam(0.01, rules=(("lstm.InputWeights", Rule(frozen=True)),)))
     twin = mxt.Trainer(PLAN, mxt.Adam(0.01), batch_size=3)
     others = [path for path in PLAN.parameters if path != "lstm.InputWeights"]
     for number in range(4):
@@ -167,14 +167,14 @@ def test_a_shared_array_is_frozen_for_all_that_use_it() -> None:
         inputs={"Input": mxt.Sequence("t", mxt.Vector(2))},
         share={"right.StateWeights": "left.StateWeights"},
     )
-    trainer = trained(mxt.compile_plan(net), mxt.SGD(0.1, rules=[("left", Rule(frozen=True))]))
+    trainer = trained(mxt.compile_plan(net), mxt.SGD(0.1, rules=(("left", Rule(frozen=True)),)))
     start = values_of(mxt.Trainer(trainer.plan, mxt.SGD(0.1), batch_size=3).arrays)
     moved = [path for path, array in values_of(trainer.arrays).items() if not np.array_equal(array, start[path])]
     assert moved == ["right.InputWeights", "right.InputBiases", "right.StateBiases"] == list(trainer.gradients)
 
 
 def test_evaluation_and_the_net_see_what_is_frozen_as_it_is() -> None:
-    trainer = trained(PLAN, mxt.SGD(0.1, rules=[("other", Rule(frozen=True))]))
+    trainer = trained(PLAN, mxt.SGD(0.1, rules=(("other", Rule(frozen=True)),)))
     again = mxt.Trainer(PLAN, mxt.SGD(0.1), batch_size=3, arrays=trainer.net())
     batch = small_batch(9)
     assert again.evaluate(batch).losses == trainer.evaluate(batch).losses
@@ -186,7 +186,7 @@ def test_where_all_is_frozen_there_is_nothing_to_train() -> None:
 
 
 def test_a_failed_step_of_a_net_with_frozen_arrays_is_gone_back_from() -> None:
-    trainer = trained(PLAN, mxt.Adam(0.1, rules=[("lstm.InputWeights", Rule(frozen=True))]), guard=2)
+    trainer = trained(PLAN, mxt.Adam(0.1, rules=(("lstm.InputWeights", Rule(frozen=True)),)), guard=2)
     before = values_of(trainer.arrays)
     trainer.update({**small_batch(1), "Input": np.full((3, 4, 2), np.nan)})
     trainer.update(small_batch(2))
@@ -200,7 +200,7 @@ def test_a_failed_step_of_a_net_with_frozen_arrays_is_gone_back_from() -> None:
 
 
 def test_the_table_shows_what_each_array_gets() -> None:
-    rules = [("other", Rule(frozen=True)), ("linear", Rule(learning_rate_multiplier=0.5, clip_gradient=1.0))]
+    rules = ("other", Rule(frozen=True)), ("linear", Rule(learning_rate_multiplier=0.5, clip_gradient=1.0))
     trainer = mxt.Trainer(PLAN, mxt.Adam(weight_decay=0.01, rules=rules), batch_size=3)
     lines = [line.split() for line in str(trainer.rules).splitlines()]
     assert lines[0] == ["array", "multiplier", "decay", "clip", "gradient", "clip", "weights"]
@@ -212,15 +212,21 @@ def test_the_table_shows_what_each_array_gets() -> None:
         _ = trainer.rules["linear.Bias"]
 
 
+BY_PATTERN: Any = {"a": Rule(weight_decay=0.0), "b": Rule(clip_gradient=2.0, clip_weights=1)}
 OPTIMIZERS = [
     *EVERY.values(),
     mxt.Adam(
-        mxt.schedules.cosine(1e-3, warmup=10), clip_norm=1.0, rules=[("lstm", Rule(0.5)), ("*", Rule(frozen=True))]
+        mxt.schedules.cosine(1e-3, warmup=10),
+        clip_norm=1.0,
+        rules=(
+            ("lstm", Rule(0.5)),
+            ("*", Rule(frozen=True)),
+        ),
     ),
     mxt.LAMB(mxt.schedules.polynomial(0.1), weight_decay=0.0, clip_gradient=0.5, clip_weights=2.0),
-    mxt.SGD(rules={"a": Rule(weight_decay=0.0), "b": Rule(clip_gradient=2.0, clip_weights=1)}),
-    mxt.SGD(mxt.schedules.piecewise({1: 0.1, 5: 0.01}), rules=[("*", Rule(learning_rate_multiplier=0.0))]),
-    mxt.RMSProp(rules=[("*", Rule(clip_weights=3.0))], clip_norm=2),
+    mxt.SGD(rules=BY_PATTERN),
+    mxt.SGD(mxt.schedules.piecewise({1: 0.1, 5: 0.01}), rules=(("*", Rule(learning_rate_multiplier=0.0)),)),
+    mxt.RMSProp(rules=(("*", Rule(clip_weights=3.0)),), clip_norm=2),
 ]
 
 
@@ -235,7 +241,7 @@ def test_an_optimizer_goes_through_json_and_shows_as_it_is_written(optimizer: Op
 
 # What is refused
 
-BAD = (math.nan, True, "1", [1.0])
+BAD: tuple[Any, ...] = (math.nan, True, "1", [1.0])
 KINDS = (mxt.SGD, mxt.Adam, mxt.AdamW, mxt.LAMB, mxt.RMSProp, mxt.SignSGD, mxt.Adagrad)
 OWN = {
     mxt.SGD: ["momentum"],
@@ -295,11 +301,19 @@ def test_nesterov_without_momentum_is_refused() -> None:
     "rules", ["lstm", ["lstm"], [("lstm", {"frozen": True})], [(1, Rule())], [("a", Rule(), 1)], 3, [Rule()], None]
 )
 def test_rules_are_pairs_of_a_pattern_and_a_rule(rules: Any) -> None:
-    with pytest.raises(mxt.ArgumentError, match="Adam: (rules must be pairs|a rule is a pair)"):
+    with pytest.raises(mxt.ArgumentError, match=r"Adam: (rules must be pairs|a rule is a pair)"):
         mxt.Adam(rules=rules)
 
 
 def test_rules_may_be_a_mapping(linear_plan: mxt.Plan) -> None:
-    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1, rules={"linear.Biases": Rule(frozen=True)}), batch_size=4)  # type: ignore[arg-type]
+    rules: Any = {"linear.Biases": Rule(frozen=True)}
+    trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1, rules=rules), batch_size=4)
     trainer.update(linear_batch())
     assert trainer.arrays["linear.Biases"][:] == 0.0
+
+
+def test_rules_may_be_a_list(linear_plan: mxt.Plan) -> None:
+    rules: Any = [["linear.Biases", Rule(frozen=True)]]
+    optimizer = mxt.SGD(0.1, rules=rules)
+    assert list(mxt.Trainer(linear_plan, optimizer, batch_size=4).store.gradients.specs) == ["linear.Weights"]
+    assert hash(optimizer) == hash(mxt.SGD(0.1, rules=(("linear.Biases", Rule(frozen=True)),)))
