@@ -363,7 +363,7 @@ class Pipeline:
             if self._streams is not None:
                 self._streams.settle(step.tick)
         elif step.has_pass:
-            batch = private_copy(step.loaded, step.origin, step.number, step.places)
+            batch = private_copy(step.loaded, step.origin, step.number + 1, step.places)
             self._since.append(Past(step.number, step.part, batch, step.bucket, step.places, step.weights))
 
     def _note_losses(self, step: Step, verdict: Verdict) -> None:
@@ -408,7 +408,10 @@ class Pipeline:
         """Empty the queue; return private copies of the batch that failed, and of those behind it by step."""
         number = step.number
         batches = [
-            (found.number, private_copy(found.loaded, found.origin, number, found.places))
+            (
+                found.number,  # what it was fed itself came out of earlier passes, maybe of this very step
+                private_copy(found.loaded, found.origin, number + (found is step), found.places),
+            )
             for found in self.pending
             if found.has_pass or found is step
         ]
@@ -435,7 +438,7 @@ class Pipeline:
         text = f"step {step.number} was cut short while it was being queued, by {type(error).__name__}"
         self.failure = StepError(f"{text}: {error}" if str(error) else text, step.number, error)
         self.failure.bucket = dict(step.bucket.lengths)
-        self.failure.batch = private_copy(step.loaded, step.origin, step.number)
+        self.failure.batch = private_copy(step.loaded, step.origin, step.number + 1)
 
     def _culprit(self, step: Step, batch: Batch) -> Culprit | None:
         """Run the batch once more; None where all goes well, or is not possible.

@@ -136,6 +136,30 @@ def test_what_was_queued_behind_a_pass_that_failed_is_dropped() -> None:
         np.testing.assert_array_equal(batch["Input"], good_batch(number)["Input"].astype(np.float32))
 
 
+@pytest.mark.parametrize("guard", [True, 5])
+@pytest.mark.parametrize("fault", [FAULTS[0], FAULTS[3]], ids=lambda fault: fault.name)
+def test_outputs_of_the_pass_before_are_in_the_batch_that_failed_and_not_in_those_behind(
+    fault: Faulty, guard: Any
+) -> None:
+    trainer = begun(fault, 1, guard=guard)
+    fed = trainer.outputs["StateOut"]
+    expected = fed.asnumpy()
+    trainer.accumulate({**fault.spoil(good_batch(4)), "StateIn": fed})
+    trainer.accumulate({**good_batch(5), "StateIn": trainer.outputs["StateOut"]})
+    with pytest.raises(mxt.StepError) as caught:  # noqa: PT012 - a guard now and then tells at its own step
+        trainer.apply()
+        for number in (4, 5):
+            trainer.update(good_batch(number))
+        trainer.current_loss()
+    error = caught.value
+    assert (error.step == 3 or guard == 5, error.node) == (True, "fault")
+    if error.step == 3:
+        assert error.batch is not None
+        np.testing.assert_array_equal(error.batch["StateIn"], expected)
+        behind = [batch for step, batch in error.dropped if step == 3 and batch["Trigger"][0] > 0]
+        assert "StateIn" not in behind[-1]
+
+
 @pytest.mark.parametrize("guard", [True, 2])
 def test_carried_states_go_back_to_where_the_pass_began(guard: Any) -> None:
     first, second, third = batches(4, 3, 5)
