@@ -21,7 +21,7 @@ from mxtrainer.engine.move_block import words_of as block_words
 from mxtrainer.engine.move_kernel import move_kernel
 from mxtrainer.engine.move_operators import OperatorMove
 from mxtrainer.engine.rules import Settings
-from mxtrainer.executors.compiling import compiled
+from mxtrainer.compiling import compiled
 
 SIZE = 5
 KINDS = {kind: optimizer for kind, optimizer in EVERY.items() if kind != "LAMB"}  # its norms are sums, in another order
