@@ -12,7 +12,7 @@ from ..errors import ArgumentError
 from ..values import Value, register
 from . import formulas
 from .formulas import Formula
-from .rules import Rule, Settings, check_rules, check_settings
+from .rules import Pairs, Rules, Settings, check_rules, check_settings
 from .schedules import Rate, check_schedule
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Optimizer(Value):
     clip_norm: float | None = None
     clip_gradient: float | None = None
     clip_weights: float | None = None
-    rules: tuple[tuple[str, Rule], ...] = ()
+    rules: Rules = ()
 
     def __new__(cls, *positional: object, **_: object) -> Self:
         """Refuse a second number without a name: to other libraries it is the momentum, or beta1.
@@ -81,6 +81,11 @@ class Optimizer(Value):
     def constants(self) -> tuple[float, ...]:
         """The numbers that its formula takes, the same at every step."""
         return ()
+
+    @property
+    def pairs(self) -> Pairs:
+        """The rules, as pairs."""
+        return check_rules(self.rules, type(self).__name__)
 
     @property
     def settings(self) -> Settings:

@@ -36,7 +36,7 @@ class Recipe:
     def __init__(self, plan: Plan, optimizer: Optimizer, total_steps: int | None) -> None:
         """Resolve the rules."""
         self.optimizer = optimizer
-        self.rules: RuleTable = resolve(optimizer.rules, optimizer.settings, tuple(plan.parameters))
+        self.rules: RuleTable = resolve(optimizer.pairs, optimizer.settings, tuple(plan.parameters))
         self.paths = tuple(path for path, settings in self.rules.items() if not settings.frozen)
         if not self.paths:
             raise NetError("the rules of the optimizer freeze all arrays, so there is nothing to train")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 from ..arguments import real_number
 from ..errors import ArgumentError, nearest
@@ -14,7 +14,9 @@ from ..mappings import FrozenMapping
 from ..tables import table
 from ..values import Value, register
 
-Rules = Sequence[tuple[str, "Rule"]]
+#: Rules as they are given: pairs of a pattern and a `Rule`.
+Rules = Union[Sequence[tuple[str, "Rule"]], Mapping[str, "Rule"]]
+Pairs = tuple[tuple[str, "Rule"], ...]
 
 
 @register
@@ -71,7 +73,7 @@ def check_settings(owner: Any) -> None:
         object.__setattr__(owner, name, number)
 
 
-def check_rules(rules: object, owner: str) -> tuple[tuple[str, Rule], ...]:
+def check_rules(rules: object, owner: str) -> Pairs:
     """Return rules as a tuple.
 
     Raises:
@@ -121,7 +123,7 @@ def _shown(settings: Settings) -> list[str]:
     return [f"{settings.learning_rate_multiplier:g}", f"{settings.weight_decay:g}", *limits]
 
 
-def resolve(rules: Rules, default: Settings, paths: Sequence[str]) -> RuleTable:
+def resolve(rules: Pairs, default: Settings, paths: Sequence[str]) -> RuleTable:
     """Return what each array gets: setting by setting, the first rule that matches it and says something.
 
     Raises:
@@ -133,7 +135,7 @@ def resolve(rules: Rules, default: Settings, paths: Sequence[str]) -> RuleTable:
     return RuleTable({path: _settings(path, rules, default) for path in paths}, "array", "the plan")
 
 
-def _settings(path: str, rules: Rules, default: Settings) -> Settings:
+def _settings(path: str, rules: Pairs, default: Settings) -> Settings:
     found: dict[str, Any] = {}
     for _, rule in [pair for pair in rules if matching(pair[0], [path])]:
         for field in fields(rule):
