@@ -1,107 +1,21 @@
-"""The steps in flight: queued, waited for in order, and taken back where one failed."""
+"""Queues steps: whole ones, their passes, and their moves."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-import weakref
-from collections import deque
 from collections.abc import Iterator
-from typing import Any, NoReturn
 
-from .._mxnet import mx
-from ..errors import Error, StepError
 from ..executors.batch import Batch
 from ..executors.bound import Bound
-from ..executors.bucketed import Buckets
 from ..executors.checked import CheckedBatch
-from ..executors.guard import Chain, Guard, Verdict, Watch
-from ..executors.handles import Clock
-from ..executors.indices import check_indices
-from ..executors.inputs import Limits, check_batch
-from ..executors.replay import Culprit, replay
-from ..executors.snapshot import Snapshot
-from .accumulation import Accumulation
-from .interrupts import Uninterrupted
-from .losses import LossSums
-from .moves import Moves
-from .stats import KEPT, Recorder, Stats
-from .steps import Order, Past, Ready, Staged, Step, port_not_finite, private_copy
-from .streams import Streams
-from .waiting import wait
-
-COLLATERAL = "its batch, run once more, went well: MXNet hands failures on to what runs beside them"
-NORM = "no layer did, but the square of the norm of its gradient"
+from ..executors.guard import Guard, Watch
+from .flight import Flight
+from .steps import Order, Ready, Staged, Step, private_copy
 
 
-class Pipeline:
-    """The steps in flight of one trainer.
-
-    Args:
-        buckets: The executors.
-        moves: The optimizer's moves.
-        clock: Counts the steps.
-        depth: How many passes may be unfinished.
-        clip_norm: The largest norm of the gradient; None: any.
-        every: Every so many steps one is guarded; 0: none.
-        on_nan: What a guarded step comes to whose numbers are not finite; see `Guard`.
-        streams: The streams whose state is carried, if any is.
-
-    Attributes:
-        pending: The unfinished steps, the oldest first.
-        losses: The losses of finished steps by number, the last 1,024 of them.
-        done: The last step that is known to have ended.
-        failure: The step that failed, until `recover`.
-        recorder: What is counted.
-        staged: The batch of the next step, where it has been loaded.
-        tick: The number of the last of all that was queued: steps, and passes and moves alone.
-        opened: The last pass of a step that has not moved yet.
-    """
-
-    def __init__(
-        self,
-        buckets: Buckets,
-        moves: Moves,
-        clock: Clock,
-        depth: int,
-        *,
-        clip_norm: float | None,
-        every: int,
-        on_nan: str,
-        streams: Streams | None = None,
-    ) -> None:
-        """Start with no steps."""
-        self._buckets = buckets
-        self._store = buckets.store
-        self._moves = moves
-        self._clock = clock
-        self._depth = depth
-        self._clip_norm = clip_norm
-        self._every = every
-        self._on_nan = on_nan
-        self._streams = streams
-        if streams is not None:
-            streams.before_growth, streams.after_growth = self.collect, self._follow_states
-        self._chain = Chain(self._store.context, self._store.plan.dtype, depth)
-        self._guards: weakref.WeakKeyDictionary[Bound, dict[tuple[object, ...], Guard]] = weakref.WeakKeyDictionary()
-        self._move_guards: dict[Watch, Guard] = {}
-        self._snapshot = Snapshot(self._moved) if every > 1 else None
-        self._good, self._good_tick = 0, 0  # the last step, and what of it, whose arrays can be gone back to
-        self._since: list[Past] = []  # the passes after it that have finished
-        self._accumulation = Accumulation(self._store.gradients.array)
-        self.tick = 0
-        self.opened: Step | None = None
-        self._going: Step | None = None  # the last of all that was queued, or is being queued
-        self.pending: deque[Step] = deque()
-        self.losses: dict[int, LossSums] = {}
-        self.done = 0
-        self.failure: StepError | None = None
-        self.recorder = Recorder()
-        self.staged: Staged | None = None
-        self._staged_batch: Batch | None = None
-        self._blocked = 0.0
-
-    # Queueing
+class Pipeline(Flight):
+    """Queues the steps of one trainer."""
 
     def make_room(self) -> None:
         """Wait until fewer than `depth` steps are unfinished.
@@ -185,13 +99,6 @@ class Pipeline:
         self._clock.turn_back(self.opened.number - 1)
         self._close_step()
 
-    def _close_step(self) -> None:
-        self.opened = None
-        if self._on_nan == "skip":
-            self._chain.forget()
-        self._accumulation.clear()
-        self._clock.part = 0
-
     def _queue(self, staged: Staged, moves: bool, units: int = 0) -> int:
         """Queue the passes of a batch, and its move; gradients are added up where they count units."""
         bound, loaded, order = staged.ready.bound, staged.loaded, staged.ready.order
@@ -263,23 +170,15 @@ class Pipeline:
                 self._streams.undo(before)
             raise
 
-    def _guarded(self, number: int) -> bool:
-        return self._every > 0 and number % self._every == 0
+    def unstage(self) -> Batch:
+        """Take the staged batch back; return a private copy of it."""
+        assert self.staged is not None  # the trainer has looked
+        batch = private_copy(self.staged.loaded, self.staged.ready.origin, self._clock.now + 1)
+        self.staged = None
+        return batch
 
     def _watch(self, guarded: bool, order: Order, moves: bool) -> Watch:
         return Watch(self._on_nan if guarded else None, order.paths, moves, self._clip_norm if moves else None)
-
-    def _follow_states(self) -> None:
-        """Take over the arrays of a state table that has grown."""
-        self._guards.clear()  # which write to the old ones
-        if self._snapshot is not None:
-            self._snapshot.follow()
-
-    def _moved(self) -> list[Any]:
-        return [*self._moves.moved, self._store.auxiliary.array, *self._states()]
-
-    def _states(self) -> list[Any]:
-        return [] if self._streams is None else list(self._streams.table.arrays.values())
 
     def _move_guard(self, number: int, order: Order) -> Guard:
         watch = self._watch(self._guarded(number), order, moves=True)
@@ -300,228 +199,3 @@ class Pipeline:
             watch = self._watch(guarded, order, moves)
             guard = guards[key] = Guard(self._store, bound, self._chain, watch, self._depth, snapshot)
         return guard
-
-    # Waiting
-
-    def collect(self, upto: int | None = None) -> None:
-        """Wait for all steps, or for those up to a number.
-
-        Raises:
-            StepError: One failed.
-        """
-        begin = time.perf_counter()
-        while self.pending and (upto is None or self.pending[0].number <= upto):
-            self._retire()
-        self.recorder.blocked += self.recorder.span("wait", begin, self._clock.now)
-
-    def look(self) -> None:
-        """Take in the steps that have finished; does not wait for others.
-
-        Raises:
-            StepError: One failed.
-        """
-        while self.pending and self.pending[0].has_finished():
-            self._retire()
-
-    def unfinished(self) -> int:
-        """Count the steps whose end cannot be seen yet; does not wait."""
-        return sum(not step.has_finished() for step in self.pending)
-
-    def _retire(self) -> None:
-        """Wait for the oldest unfinished step; an interrupted wait leaves it unfinished."""
-        step = self.pending[0]
-        try:
-            if step.guard.can_be_seen:
-                wait(step.is_judged)
-            verdict = step.guard.verdict(step.slot, step.tick)
-        except mx.MXNetError as error:
-            self._fail(step, "failed on the device", error)
-        if not verdict.known or (verdict.finite and not verdict.wrong and not verdict.passed):
-            self._fail(step, "failed on the device")
-        if verdict.wrong:
-            self._fail_by_index(step)
-        if not verdict.passed:
-            what = "losses, gradients or states" if self._streams is not None else "losses or gradients"
-            self._fail(step, f"gave {what} that are not finite", nothing=NORM)
-        if step.moves and self._guarded(step.number):
-            self.recorder.gradient_norm = verdict.norm
-            if self._on_nan == "skip" and not verdict.finite:
-                self.recorder.skip(step.number)
-        self._settle(step)
-        if step.has_pass:
-            self._note_losses(step, verdict)
-        if step.moves:
-            self.done = step.number
-        self.pending.popleft()
-        self.recorder.finished(step.number, step.queued)
-
-    def _settle(self, step: Step) -> None:
-        """Note that a step has gone well, and what can be gone back to."""
-        if self._every <= 1 or (step.moves and self._guarded(step.number)):
-            self._good_tick, self._since = step.tick, []
-            self._good = step.number if step.moves else step.number - 1
-            if self._streams is not None:
-                self._streams.settle(step.tick)
-        elif step.has_pass:
-            batch = private_copy(step.loaded, step.origin, step.number + 1, step.places)
-            self._since.append(Past(step.number, step.part, batch, step.bucket, step.places, step.weights))
-
-    def _note_losses(self, step: Step, verdict: Verdict) -> None:
-        if not step.part:
-            self.losses[step.number] = LossSums(self._store.plan, step.weights)
-            self.losses.pop(step.number - KEPT, None)
-        self.losses[step.number].add(verdict.losses, step.loaded.batch)
-
-    # Failures
-
-    def _fail(self, step: Step, what: str, cause: BaseException | None = None, nothing: str = COLLATERAL) -> NoReturn:
-        """Raise the error of a step; `nothing` is what it means if its batch, run once more, goes well."""
-        with Uninterrupted():  # a Ctrl-C is raised once the failure is known to all later calls
-            batch, dropped = self._take_back(step)
-            culprit = self._culprit(step, batch)
-            if culprit is not None and cause is None:
-                cause = culprit.cause
-            came = port_not_finite(batch) if cause is None else None
-            where = "" if culprit is None else f", in {culprit}"
-            if cause is not None:
-                where += f": {str(cause).strip().splitlines()[-1]}"
-            elif came is not None:
-                where += f'; input port "{came}" of its batch is not finite'
-            elif culprit is None:
-                where += f"; {nothing}"
-            error = StepError(f"{step} {what}{where}", step.number, cause)
-            if culprit is not None:
-                error.node, error.port = culprit.node, culprit.port
-            error.port = came or error.port
-            self._raise(error, step, batch, dropped)
-
-    def _fail_by_index(self, step: Step) -> NoReturn:
-        with Uninterrupted():
-            batch, dropped = self._take_back(step)
-            try:
-                check_indices(step.loaded.index_checks, "step", step.number)
-            except StepError as error:
-                self._raise(error, step, batch, dropped)
-        raise AssertionError("a count of wrong indices was not 0, and then was")
-
-    def _take_back(self, step: Step) -> tuple[Batch, tuple[tuple[int, Batch], ...]]:
-        """Empty the queue; return private copies of the batch that failed, and of those behind it by step."""
-        number = step.number
-        batches = [
-            (
-                found.number,  # what it was fed itself came out of earlier passes, maybe of this very step
-                private_copy(found.loaded, found.origin, number + (found is step), found.places),
-            )
-            for found in self.pending
-            if found.has_pass or found is step
-        ]
-        if self.staged is not None:
-            staged = private_copy(self.staged.loaded, self.staged.ready.origin, number)
-            if all(fed < number for fed in self.staged.ready.origin.fed.values()):
-                self._staged_batch = staged
-            else:  # a part of it is an output of what failed
-                batches.append((self._clock.now + 1, staged))
-            self.staged = None
-        self.pending.clear()
-        self._drain()
-        if self._snapshot is not None:
-            self._snapshot.restore()
-        return batches[0][1], (*((past.number, past.batch) for past in self._since), *batches[1:])
-
-    def _raise(self, error: StepError, step: Step, batch: Batch, dropped: tuple[tuple[int, Batch], ...]) -> NoReturn:
-        error.batch, error.dropped = batch, dropped
-        error.bucket = dict(step.bucket.lengths)
-        self.failure = error
-        raise error from error.cause
-
-    def _cut_short(self, step: Step, error: BaseException) -> None:
-        text = f"step {step.number} was cut short while it was being queued, by {type(error).__name__}"
-        self.failure = StepError(f"{text}: {error}" if str(error) else text, step.number, error)
-        self.failure.bucket = dict(step.bucket.lengths)
-        self.failure.batch = private_copy(step.loaded, step.origin, step.number + 1)
-
-    def _culprit(self, step: Step, batch: Batch) -> Culprit | None:
-        """Run the batch once more; None where all goes well, or is not possible.
-
-        Where arrays have gone back further than the step, the batches since then are run too, the first one first.
-        """
-        now = Past(step.number, step.part, batch, step.bucket, step.places, step.weights)
-        for past in (*self._since, now):
-            with contextlib.suppress(Error):
-                ports = {**self._states_of(past), **past.batch}
-                whole = Batch(ports, past.batch.lengths, loss_from=past.batch.loss_from)
-                checked = check_batch(whole, Limits.of(self._store.plan, None))
-                culprit = replay(past.bucket, self._store, checked, (past.number, past.part), past.weights)
-                if culprit is not None:
-                    return culprit
-        return None
-
-    def _states_of(self, past: Past) -> dict[str, Any]:
-        """Return the carried states that a step began at."""
-        if self._streams is None or past.places is None:
-            return {}
-        return self._streams.table.read(past.places.begins[: past.places.rows])
-
-    def _drain(self) -> None:
-        """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""
-        arrays = [*self._chain.arrays, *self._moves.moved]
-        arrays += self._accumulation.arrays
-        for array in (*arrays, self._store.gradients.array, self._store.auxiliary.array, *self._states()):
-            if array is not None:
-                with contextlib.suppress(mx.MXNetError):
-                    array.wait_to_read()
-        self._guards.clear()
-        self._move_guards.clear()
-        self._buckets.forget()
-
-    def recover(self) -> Batch | None:
-        """Go back to before the step that failed; return the batch that was staged, which is to be loaded again."""
-        failure = self.failure
-        if failure is None:
-            return None
-        if not self._every:
-            raise Error(
-                "guard=False keeps nothing to go back to: the arrays may be half-changed. Make a new trainer, with "
-                "arrays that you have kept"
-            )
-        self.failure = None
-        try:
-            self.collect()  # a step that was cut short has others before it
-        except StepError as earlier:
-            if failure.batch is not None:
-                earlier.dropped += ((failure.step, failure.batch),)
-            raise
-        self._drain()
-        if self._snapshot is not None:
-            self._snapshot.restore()
-        self._since = []
-        self.losses = {step: sums for step, sums in self.losses.items() if step <= self._good}
-        self.done = self._good
-        if self._streams is not None:
-            self._streams.undo(self._good_tick)
-        self._clock.turn_back(self._good)
-        self._chain.restart(self._good_tick)
-        self.tick = self._good_tick
-        self._close_step()
-        staged, self._staged_batch = self._staged_batch, None
-        return staged
-
-    def unstage(self) -> Batch:
-        """Take the staged batch back; return a private copy of it."""
-        assert self.staged is not None  # the trainer has looked
-        batch = private_copy(self.staged.loaded, self.staged.ready.origin, self._clock.now + 1)
-        self.staged = None
-        return batch
-
-    def stats(self) -> Stats:
-        """Return what has been counted."""
-        self.look()
-        return self.recorder.stats(self.unfinished())
-
-    def close(self) -> None:
-        """Let go of everything."""
-        self.pending.clear()
-        self.staged = self.opened = self._going = None
-        self._guards.clear()
-        self._move_guards.clear()
-        self._moves.close()
