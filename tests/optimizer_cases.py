@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from conftest import values_of
+from fault_cases import everything
 from numpy.typing import NDArray
 from reference_optimizers import Course
 
@@ -89,3 +90,15 @@ def deviation(trainer: mxt.Trainer, course: Course) -> float:
         float(np.abs(found - course.arrays[path]).max() / max(np.abs(course.arrays[path]).max(), 1e-3))
         for path, found in values_of(trainer.arrays).items()
     )
+
+
+def moved(trainer: mxt.Trainer) -> list[bytes]:
+    return [array.tobytes() for array in everything(trainer)]
+
+
+def parts_of(batch: dict[str, Any], *rows: int) -> list[dict[str, Any]]:
+    """Return a batch in parts of so many rows each."""
+    ends = np.cumsum(rows)
+    return [
+        {port: value[end - count : end] for port, value in batch.items()} for count, end in zip(rows, ends.tolist())
+    ]
