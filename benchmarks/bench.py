@@ -30,6 +30,11 @@ PAGES = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 Results = dict[str, Any]
 
 
+def deviation(found: Any, expected: Any) -> float:
+    """Return how far numbers are from what is expected, by the norm of both."""
+    return float(np.linalg.norm(np.subtract(found, expected)) / max(float(np.linalg.norm(expected)), 1e-3))
+
+
 class Session:
     """All rivals at one number of threads.
 
@@ -58,13 +63,9 @@ class Session:
             return
         found["start"] = answer["seconds"]
         reference = self.reference(workload, RIVALS[rival].one_bias)
-        losses = np.abs(np.subtract(answer["losses"], reference[0])) / np.abs(reference[0])
-        arrays = {name: array for name, array in np.load(self.file(workload, rival)).items()}
-        found["losses_differ"] = float(losses.max())
-        found["arrays_differ"] = max(
-            float(np.linalg.norm(arrays[name] - array) / max(np.linalg.norm(array), 1e-3))
-            for name, array in reference[1].items()
-        )
+        found["losses_differ"] = max(map(deviation, answer["losses"], reference[0]))
+        with np.load(self.file(workload, rival)) as arrays:
+            found["arrays_differ"] = max(deviation(arrays[name], array) for name, array in reference[1].items())
         found["agrees"] = max(found["losses_differ"], found["arrays_differ"]) <= TOLERANCE
 
     def reference(self, workload: str, one_bias: bool) -> tuple[list[float], dict[str, Any]]:
@@ -90,7 +91,7 @@ class Session:
                 self.results[workload][rival].setdefault(kind, []).append(timed)
 
     def choose_keras(self) -> None:
-        """Keep the fastest backend of Keras, by the workloads so far; where it cannot do a workload, the next that can."""
+        """Keep the fastest backend of Keras; for a workload that it cannot do, the next that can."""
         backends = [name for name in self.remotes if name.startswith("keras-")]
         speed = {name: self.speed(name) for name in backends}
         order = sorted(backends, key=speed.__getitem__)

@@ -1,4 +1,4 @@
-"""Instructions that one update of a tiny net takes, on the host's thread and on MXNet's: a figure that load does not move.
+"""Instructions that an update of the tiny net takes, on the host's thread and on MXNet's: load does not move them.
 
 Run as ``python benchmarks/instructions.py [updates]``. With valgrind installed, the net is trained under callgrind,
 which counts while the updates run and not before, in about two minutes. The host's thread is what checks, copies and
@@ -51,6 +51,7 @@ def child(updates: int, folder: Path) -> None:
 
 def instructions(updates: int) -> dict[str, float]:
     """Return the instructions of an update, by thread."""
+    control = shutil.which("callgrind_control") or "callgrind_control"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         output = f"--callgrind-out-file={folder / 'counts'}"
@@ -61,7 +62,7 @@ def instructions(updates: int) -> dict[str, float]:
                     if process.poll() is not None:
                         raise RuntimeError((folder / "log").read_text()[-2000:])
                     time.sleep(0.05)
-                subprocess.run(["callgrind_control", *request, str(process.pid)], check=True, capture_output=True)
+                subprocess.run([control, *request, str(process.pid)], check=True, capture_output=True)
                 (folder / f"{mark}.seen").touch()
         found = {file.name: total(file) / updates for file in sorted(folder.glob("counts.1-*"))}
     return {"host": found.pop("counts.1-01"), "MXNet": sum(found.values())}
@@ -80,7 +81,7 @@ def calls(updates: int) -> dict[str, float]:
         step()
     finish()
     counts: Counter[str] = Counter()
-    sys.setprofile(lambda frame, event, argument: counts.update((event,)))
+    sys.setprofile(lambda _, event, __: counts.update((event,)))
     with contextlib.ExitStack() as stack:
         stack.callback(sys.setprofile, None)
         for _ in range(updates):

@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from workloads import WORKLOADS
 Results = dict[str, Any]
 OURS = "ours"
 HEADER = "<!-- written by `make bench`; what it means is on the page before -->\n\n# Benchmarks: figures of one run\n"
+MEANING = "Medians over rounds; a spread is the interquartile range as a share of the median."
 
 
 def median(found: Results, kind: str, what: str = "step") -> float:
     """Return the median over rounds, in milliseconds; NaN where there is none."""
-    return statistics.median(1e3 * one[what] for one in found[kind]) if found.get(kind) else math.nan
+    values: list[float] = [1e3 * one[what] for one in found.get(kind, [])]
+    return statistics.median(values) if values else math.nan
 
 
 def spread(found: Results, kind: str) -> float:
@@ -47,7 +50,7 @@ def ratio(found: Results, rival: str, kind: str) -> float:
 def number(value: float) -> str:
     """Return three significant digits, or a dash."""
     if math.isnan(value):
-        return "–"
+        return "-"
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{value:,.{min(digits, 4)}f}"
 
@@ -60,7 +63,7 @@ def markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def titles(workloads: Results) -> dict[str, str]:
-    """Return the names of all rivals that were tried, ours first; Keras with what backend it ran on is one row."""
+    """Return the titles of all rivals that were tried, ours first."""
     tried = {rival for found in workloads.values() for rival in found}
     return {name: rival.title for name, rival in RIVALS.items() if name in tried}
 
@@ -88,21 +91,26 @@ def speed(workloads: Results, kind: str) -> str:
     """Return the table of milliseconds a step, with how far the best peer is from ours."""
     rows = grid(workloads, lambda found: number(median(found, kind)))
     best = {name: next(iter(peers(found, kind)), None) for name, found in workloads.items()}
-    rows.append(["best peer", *(RIVALS[rival].title if rival else "–" for rival in best.values())])
+    rows.append(["best peer", *(RIVALS[rival].title if rival else "-" for rival in best.values())])
     ratios = [ratio(workloads[name], rival, kind) if rival else math.nan for name, rival in best.items()]
     rows.append(["**best peer / mxtrainer**", *(f"**{number(one)}**" for one in ratios)])
     eager = [ratio(found, "torch", kind) if "torch" in found else math.nan for found in workloads.values()]
     rows.append(["PyTorch eager / mxtrainer", *map(number, eager)])
     rows.append(["spread of mxtrainer", *(percent(spread(found[OURS], kind)) for found in workloads.values())])
-    worst = [max([spread(one, kind) for rival, one in found.items() if rival != OURS and one.get(kind)], default=math.nan)
-             for found in workloads.values()]  # fmt: skip
+    rivals = [[one for rival, one in found.items() if rival != OURS and one.get(kind)] for found in workloads.values()]
+    worst = [max((spread(one, kind) for one in timed), default=math.nan) for timed in rivals]
     rows.append(["largest spread of a rival", *map(percent, worst)])
     return markdown(["", *workloads], rows)
 
 
-def percent(share: float) -> str:
+def percent(value: float) -> str:
     """Return a share in percent, or a dash."""
-    return "–" if math.isnan(share) else f"{share:.0%}"
+    return "-" if math.isnan(value) else f"{value:.0%}"
+
+
+def share(found: Results, low: float) -> str:
+    """Return how much of a step's time its matrix products alone would take, given that in milliseconds."""
+    return percent(low / median(found, "queued"))
 
 
 def floors(workloads: Results, found: Results) -> str:
@@ -112,12 +120,9 @@ def floors(workloads: Results, found: Results) -> str:
         ["floor: these products alone, ms", *(number(1e3 * found[name]["floor"]) for name in workloads)],
     ]
     for rival, title in titles(workloads).items():
-        cells = []
-        for name, timed in workloads.items():
-            one = timed.get(rival)
-            floor = 1e3 * found[name]["floor"]
-            cells.append(cell(one, lambda timed, floor=floor: percent(floor / median(timed, "queued"))))
-        rows.append([title, *cells])
+        lows = [1e3 * found[name]["floor"] for name in workloads]
+        timed = [one.get(rival) for one in workloads.values()]
+        rows.append([title, *(cell(one, partial(share, low=low)) for one, low in zip(timed, lows))])
     return markdown(["", *workloads], rows)
 
 
@@ -149,10 +154,12 @@ def reasons(workloads: Results) -> str:
 
 def noise(workloads: Results) -> str:
     """Return what share of the machine others took while something was timed."""
-    shares = [one["others"] for found in workloads.values() for rival in found.values() for one in rival.get("queued", [])]
+    rivals = [rival for found in workloads.values() for rival in found.values()]
+    shares = [one["others"] for rival in rivals for one in rival.get("queued", [])]
     if not shares:
         return ""
-    return f"While one was timed, everything else took {statistics.median(shares):.1%} of the processors in the median, {max(shares):.0%} at most."
+    typical, worst = statistics.median(shares), max(shares)
+    return f"While one was timed, all else took {typical:.1%} of the processors in the median, {worst:.0%} at most."
 
 
 def section(threads: str, found: Results) -> str:
@@ -170,7 +177,7 @@ def section(threads: str, found: Results) -> str:
         "The median of the calls of the first table.\n",
         markdown(["", *workloads], grid(workloads, lambda one: number(median(one, "queued", "call")))),
         "### Share of the floor\n",
-        f"Product by product, the faster of MXNet and PyTorch. A large product, 1024 cubed, runs at {peak:.0f} GFLOP/s.\n",
+        f"Product by product, the faster of MXNet and PyTorch. A product of 1024 cubed runs at {peak:.0f} GFLOP/s.\n",
         floors(workloads, found["floors"]),
         "### How far results are from ours\n",
         "Relative deviation of losses and of arrays, the largest of all.\n",
@@ -187,8 +194,7 @@ def page(results: Results, picture: str = "") -> str:
     about = [[name, WORKLOADS[name].about, f"{WORKLOADS[name].timed}"] for name in first]
     parts = [
         HEADER,
-        f"{results['rounds']} rounds in {results['minutes']:.0f} minutes. Medians over rounds; a spread is the interquartile "
-        f"range as a share of the median.\n",
+        f"{results['rounds']} rounds in {results['minutes']:.0f} minutes. {MEANING}\n",
         markdown(["", "net", "steps timed at once"], about),
         markdown(["machine and versions", ""], machine.items()),
         f"![Time of a step as a multiple of mxtrainer's]({picture})\n" if picture else "",
@@ -198,7 +204,7 @@ def page(results: Results, picture: str = "") -> str:
 
 
 def plot(results: Results, path: Path) -> None:
-    """Draw for each workload how many times as long as ours every rival takes, into an SVG that is the same each time."""
+    """Draw how many times as long as ours every rival takes, workload by workload, into an SVG."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

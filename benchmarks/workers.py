@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rivals import RIVALS
@@ -45,7 +44,8 @@ class Remote:
         Raises:
             AbsentError: It has none, or has ended.
         """
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.send_signal(signal.SIGCONT)
         try:
             self._process.stdin.write(json.dumps({"do": do, **options}) + "\n")
@@ -75,16 +75,6 @@ class Remote:
         self._process.kill()
         self._process.wait()
         self._log.close()
-
-    def __enter__(self) -> Remote:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the process."""
-        self.close()
 
 
 def environment(rival: str, threads: int) -> dict[str, str]:

@@ -6,7 +6,9 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from workloads import AnyWorkload, Arrays, Batch
+from data import Batch
+from families import Arrays
+from workloads import AnyWorkload
 
 
 class NotHereError(Exception):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from data import Batch
+from families import Arrays, Series, Workload
+
 from mxtrainer._mxnet import mx
 from rivals import mxnet_nets as nets
-from workloads import Arrays, Batch, Series, Workload
 
 
 class Loop:

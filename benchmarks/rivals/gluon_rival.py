@@ -5,11 +5,19 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any
 
-from mxtrainer._mxnet import mx
+from costs import numbered
+from data import Batch
+from families import Arrays, Dense, Images, Language, Series, Signals, Workload
 from mxnet.gluon import nn, rnn
-from workloads import Arrays, Batch, Dense, Images, Language, Series, Signals, Workload, numbered
 
-LSTM_ARRAYS = {"InputWeights": "i2h_weight", "StateWeights": "h2h_weight", "InputBiases": "i2h_bias", "StateBiases": "h2h_bias"}
+from mxtrainer._mxnet import mx
+
+LSTM_ARRAYS = {
+    "InputWeights": "i2h_weight",
+    "StateWeights": "h2h_weight",
+    "InputBiases": "i2h_bias",
+    "StateBiases": "h2h_bias",
+}
 KINDS = ((nn.Dense, "linear"), (nn.Conv2D, "convolution"), (nn.Embedding, "embedding"))
 
 
@@ -86,11 +94,15 @@ def parameters(block: Any) -> dict[str, Any]:
             if isinstance(part, kind):
                 counts[name] = counts.get(name, 0) + 1
                 own = {"Weights": part.weight, "Biases": getattr(part, "bias", None)}
-                found.update({f"{numbered(name, counts[name])}.{key}": array for key, array in own.items() if array is not None})
+                found.update(
+                    {f"{numbered(name, counts[name])}.{key}": array for key, array in own.items() if array is not None}
+                )
         if isinstance(part, rnn.LSTM):
             for layer in range(part._num_layers):  # noqa: SLF001  # no other way
                 name = numbered("lstm", layer + 1)
-                found.update({f"{name}.{ours}": getattr(part, f"l{layer}_{theirs}") for ours, theirs in LSTM_ARRAYS.items()})
+                found.update(
+                    {f"{name}.{ours}": getattr(part, f"l{layer}_{theirs}") for ours, theirs in LSTM_ARRAYS.items()}
+                )
     return found
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from costs import numbered
+from data import Batch
+from families import Arrays, Dense, Images, Language, Series, Signals, Workload
 from jax import lax
-from workloads import Arrays, Batch, Dense, Images, Language, Series, Signals, Workload, numbered
 
 Tree = Any
 UNROLLED = 8  # so many steps or fewer are written out; a longer loop is faster as a loop, of one step a turn
@@ -51,7 +53,7 @@ def loss(workload: Workload, arrays: Tree, batch: Tree, states: Tree) -> tuple[A
 
 
 @loss.register
-def _(workload: Signals, arrays: Tree, batch: Tree, states: Tree) -> tuple[Any, Tree]:
+def _(_: Signals, arrays: Tree, batch: Tree, states: Tree) -> tuple[Any, Tree]:
     hidden, _ = lstm(arrays, "lstm", batch["Input"].swapaxes(0, 1), states[0])
     return jnp.square(linear(arrays, hidden)[..., 0] - batch["Target"].T).mean(), states
 
@@ -67,7 +69,7 @@ def _(workload: Language, arrays: Tree, batch: Tree, states: Tree) -> tuple[Any,
 
 
 @loss.register
-def _(workload: Series, arrays: Tree, batch: Tree, states: Tree) -> tuple[Any, Tree]:
+def _(_: Series, arrays: Tree, batch: Tree, states: Tree) -> tuple[Any, Tree]:
     hidden, _ = lstm(arrays, "lstm", batch["Input"].swapaxes(0, 1), states[0])
     mean = (hidden * batch["Share"].T[..., None]).sum(axis=0)
     return cross_entropy(linear(arrays, mean), batch["Target"]), states

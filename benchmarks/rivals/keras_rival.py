@@ -12,8 +12,10 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from data import Batch
+from families import Arrays, Dense, Images, Language, Series, Signals, Workload
+
 from rivals import NotHereError
-from workloads import Arrays, Batch, Dense, Images, Language, Series, Signals, Workload, numbered
 
 THREADS = int(os.environ["OMP_NUM_THREADS"])
 BACKEND = os.environ["KERAS_BACKEND"]
@@ -28,8 +30,8 @@ elif BACKEND == "torch":
 
     torch.set_num_threads(THREADS)
 
-import keras
-from keras import layers
+import keras  # noqa: E402  # after its backend has its threads
+from keras import layers  # noqa: E402  # likewise
 
 Step = Callable[[Any, Any], Any]
 
@@ -98,7 +100,12 @@ def jax_step(net: Any, optimizer: Any, loss: Any) -> tuple[Step, Callable[[], No
         trainable, moments = optimizer.stateless_apply(moments, gradients, trainable)
         return (trainable, others, moments), found
 
-    held = [[[v.value for v in part] for part in (net.trainable_variables, net.non_trainable_variables, optimizer.variables)]]
+    held = [
+        [
+            [v.value for v in part]
+            for part in (net.trainable_variables, net.non_trainable_variables, optimizer.variables)
+        ]
+    ]
 
     def step(data: Any, target: Any) -> Any:
         held[0], found = whole(held[0], data, target)
@@ -153,7 +160,11 @@ class Keras:
         optimizer = keras.optimizers.Adam(workload.learning_rate, epsilon=workload.epsilon)
         optimizer.build(self.net.trainable_variables)
         losses = keras.losses
-        loss = losses.MeanSquaredError() if isinstance(workload, Signals) else losses.SparseCategoricalCrossentropy(from_logits=True)
+        loss = (
+            losses.MeanSquaredError()
+            if isinstance(workload, Signals)
+            else losses.SparseCategoricalCrossentropy(from_logits=True)
+        )
         self.compiled, self.settle = STEPS[BACKEND](self.net, optimizer, loss)
 
     def translated(self, weights: Arrays) -> list[tuple[str, Any]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from data import Batch
+from families import Arrays, Series, Workload
+
 from mxtrainer._mxnet import mx
 from rivals import mxnet_nets as nets
-from workloads import Arrays, Batch, Series, Workload
 
 logging.disable(logging.WARNING)  # it warns about inputs that are no labels
 
@@ -23,7 +25,7 @@ class Module:
         self.names = [name for name in names if name != "Target"]
         graph = nets.symbol(workload)
         self.module = mx.mod.BucketingModule(
-            lambda key: (graph, self.names, ("Target",)), default_bucket_key=self.key(longest), context=mx.cpu()
+            lambda _: (graph, self.names, ("Target",)), default_bucket_key=self.key(longest), context=mx.cpu()
         )
         self.module.bind(*self.described(longest))
         arrays = {name: mx.nd.array(array) for name, array in nets.packed(weights).items()}

@@ -6,9 +6,12 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
-from mxtrainer._mxnet import mx
+from costs import numbered
+from data import Batch, Floats
+from families import Arrays, Dense, Images, Language, Series, Signals, Workload
 from numpy.typing import NDArray
-from workloads import Arrays, Batch, Dense, Floats, Images, Language, Series, Signals, Workload, numbered
+
+from mxtrainer._mxnet import mx
 
 PARTS = ("InputWeights", "StateWeights", "InputBiases", "StateBiases")
 NAMES = {"Weights": "weight", "Biases": "bias"}

@@ -7,26 +7,27 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from data import Batch, Floats
+from families import Arrays, Dense, Images, Language, Series, Signals, Workload
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
-from workloads import Arrays, Batch, Dense, Floats, Images, Language, Series, Signals, Workload
 
 
 @singledispatch
-def net(workload: Workload) -> mxt.NetChain:
+def net(workload: Workload) -> mxt.NetGraph:
     """Return the net of a workload."""
     raise NotImplementedError(type(workload).__name__)
 
 
 @net.register
-def _(workload: Signals) -> mxt.NetChain:
+def _(workload: Signals) -> mxt.NetGraph:
     layers = [mxt.LSTM(workload.size), mxt.Linear(()), mxt.MeanSquaredLoss()]
     return mxt.NetChain(layers, inputs={"Input": mxt.Sequence("t", mxt.Vector(workload.width))})
 
 
 @net.register
-def _(workload: Language) -> mxt.NetChain:
+def _(workload: Language) -> mxt.NetGraph:
     lstms = [mxt.LSTM(workload.size) for _ in range(workload.layers)]
     loss = mxt.CrossEntropyLoss("index", average="steps")
     layers = [mxt.Embedding(workload.embedding), *lstms, mxt.Linear(workload.words), loss]
@@ -34,7 +35,7 @@ def _(workload: Language) -> mxt.NetChain:
 
 
 @net.register
-def _(workload: Dense) -> mxt.NetChain:
+def _(workload: Dense) -> mxt.NetGraph:
     layers: list[Any] = [mxt.Linear(workload.widths[1])]
     for size in workload.widths[2:]:
         layers += [mxt.Elementwise("relu"), mxt.Linear(size)]
@@ -42,7 +43,7 @@ def _(workload: Dense) -> mxt.NetChain:
 
 
 @net.register
-def _(workload: Images) -> mxt.NetChain:
+def _(workload: Images) -> mxt.NetGraph:
     layers: list[Any] = []
     for channels in workload.channels:
         layers += [mxt.Convolution(channels, 3, padding=1), mxt.Elementwise("relu"), mxt.Pooling(2, stride=2)]
@@ -51,7 +52,7 @@ def _(workload: Images) -> mxt.NetChain:
 
 
 @net.register
-def _(workload: Series) -> mxt.NetChain:
+def _(workload: Series) -> mxt.NetGraph:
     layers = [mxt.LSTM(workload.size), mxt.Aggregate("mean"), mxt.Linear(workload.classes)]
     inputs = {"Input": mxt.Sequence("t", mxt.Vector(workload.width))}
     return mxt.NetChain([*layers, mxt.CrossEntropyLoss("index")], inputs=inputs)

@@ -7,17 +7,22 @@ from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
-import numpy as np
 import torch
-from rivals import NotHereError
+from costs import numbered
+from data import Batch, Floats
+from families import Arrays, Dense, Images, Language, Series, Signals, Workload
 from torch import nn
-from workloads import Arrays, Batch, Dense, Floats, Images, Language, Series, Signals, Workload, numbered
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 torch.set_num_interop_threads(1)
 
-LSTM_ARRAYS = {"InputWeights": "weight_ih", "StateWeights": "weight_hh", "InputBiases": "bias_ih", "StateBiases": "bias_hh"}
-Tensor = torch.Tensor
+LSTM_ARRAYS = {
+    "InputWeights": "weight_ih",
+    "StateWeights": "weight_hh",
+    "InputBiases": "bias_ih",
+    "StateBiases": "bias_hh",
+}
+Tensor = Any  # torch.Tensor
 
 
 class Recurrent(nn.Module):
@@ -97,7 +102,9 @@ def parameters(module: nn.Module) -> dict[str, nn.Parameter]:
         if isinstance(part, nn.LSTM):
             for layer in range(part.num_layers):
                 name = numbered("lstm", layer + 1)
-                found.update({f"{name}.{ours}": getattr(part, f"{theirs}_l{layer}") for ours, theirs in LSTM_ARRAYS.items()})
+                found.update(
+                    {f"{name}.{ours}": getattr(part, f"{theirs}_l{layer}") for ours, theirs in LSTM_ARRAYS.items()}
+                )
     return found
 
 
@@ -111,7 +118,9 @@ class Torch:
         with torch.no_grad():
             for name, array in weights.items():
                 self.named[name].copy_(torch.from_numpy(array).reshape(self.named[name].shape))
-        self.optimizer = torch.optim.Adam(self.named.values(), lr=workload.learning_rate, eps=workload.epsilon, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.named.values(), lr=workload.learning_rate, eps=workload.epsilon, fused=True
+        )
         self.state: Any = None
         self.forward: Callable[..., tuple[Tensor, Any]] = self.net
         if compiled:
