@@ -1,4 +1,4 @@
-"""What nets are trained on: noise, the text of the demo, words, and the series of the vowels; all from seeds or files."""
+"""What nets are trained on, from seeds or files: noise, the text of the demo, words, the series of the vowels."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterable
@@ -15,7 +14,7 @@ from workloads import WORKLOADS
 
 Results = dict[str, Any]
 OURS = "ours"
-HEADER = "<!-- written by `make bench`; what it means is on the page before -->\n\n# Benchmarks: figures of one run\n"
+HEADER = "<!-- written by `make bench`; what it means is on the page beside -->\n\n# Benchmarks: figures of one run\n"
 MEANING = "Medians over rounds; a spread is the interquartile range as a share of the median."
 
 
@@ -31,7 +30,7 @@ def spread(found: Results, kind: str) -> float:
     if len(steps) < 2:
         return math.nan
     low, middle, high = statistics.quantiles(steps, n=4, method="inclusive")
-    return (high - low) / middle
+    return float((high - low) / middle)
 
 
 def peers(found: Results, kind: str) -> dict[str, float]:
@@ -43,7 +42,7 @@ def peers(found: Results, kind: str) -> dict[str, float]:
 def ratio(found: Results, rival: str, kind: str) -> float:
     """Return how many times as long as ours a rival takes: the median of the rounds' ratios."""
     pairs = zip(found[rival].get(kind, []), found[OURS].get(kind, []))
-    ratios = [theirs["step"] / ours["step"] for theirs, ours in pairs]
+    ratios: list[float] = [theirs["step"] / ours["step"] for theirs, ours in pairs]
     return statistics.median(ratios) if ratios else math.nan
 
 
@@ -231,12 +230,11 @@ def plot(results: Results, path: Path) -> None:
 
 
 def write(results: Results, folder: Path | None) -> str:
-    """Write page, picture and figures into a folder, if one is given; return the page."""
+    """Write page and picture into a folder, if one is given; return the page."""
     if folder is None:
         return page(results)
     folder.mkdir(parents=True, exist_ok=True)
     plot(results, folder / "results.svg")
     text = page(results, "results.svg")
     (folder / "results.md").write_text(text)
-    (folder / "results.json").write_text(json.dumps(results) + "\n")
     return text
