@@ -179,7 +179,7 @@ def section(threads: str, found: Results) -> str:
         f"Product by product, the faster of MXNet and PyTorch. A product of 1024 cubed runs at {peak:.0f} GFLOP/s.\n",
         floors(workloads, found["floors"]),
         "### How far results are from ours\n",
-        "Relative deviation of losses and of arrays, the largest of all.\n",
+        "The largest relative deviation of a loss, and of an array: root mean square by largest element.\n",
         agreement(workloads),
         reasons(workloads),
     ]

@@ -8,10 +8,10 @@ from typing import Any
 from costs import numbered
 from data import Batch
 from families import Arrays, Dense, Images, Language, Series, Signals, Workload
-from mxnet.gluon import nn, rnn
 
 from mxtrainer._mxnet import mx
 
+nn, rnn = mx.gluon.nn, mx.gluon.rnn
 LSTM_ARRAYS = {
     "InputWeights": "i2h_weight",
     "StateWeights": "h2h_weight",

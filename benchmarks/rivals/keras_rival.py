@@ -125,7 +125,9 @@ def tensorflow_step(net: Any, optimizer: Any, loss: Any) -> tuple[Step, Callable
     def step(data: Any, target: Any) -> Any:
         with tf.GradientTape() as tape:
             found = loss(target, net(data, training=True))
-        optimizer.apply(tape.gradient(found, net.trainable_variables), net.trainable_variables)
+        gradients = tape.gradient(found, net.trainable_variables)
+        # an embedding's comes as slices, which Keras' Adam squares one by one before it adds those of the same row
+        optimizer.apply([tf.convert_to_tensor(one) for one in gradients], net.trainable_variables)
         return found
 
     return step, lambda: None
