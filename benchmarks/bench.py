@@ -26,6 +26,7 @@ from workloads import WORKLOADS
 
 TOLERANCE = 1e-4  # of a loss, and of an array's largest element
 REFERENCE = "ours"
+KERAS = "keras-"
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 Results = dict[str, Any]
 
@@ -52,6 +53,7 @@ class Session:
         self.remotes = {name: Remote(name, threads, folder / f"{name}-{threads}.log") for name in rivals}
         self.results: Results = {name: {rival: {} for rival in rivals} for name in workloads}
         self.floors: Results = {}
+        self.order: list[str] = []  # of Keras' backends, once it is known
         self.versions: dict[str, str] = {}
 
     def compare(self, workload: str, rival: str) -> None:
@@ -91,20 +93,32 @@ class Session:
                 timed = self.remotes[rival].timed(workload, steps if not read else max(steps // 2, 4), read)
                 self.results[workload][rival].setdefault(kind, []).append(timed)
 
+    def compare_all(self, workload: str) -> None:
+        """Let all rivals train the first steps; of Keras' backends, the first that can of those in their order."""
+        for rival in self.remotes:
+            if not rival.startswith(KERAS):
+                self.compare(workload, rival)
+        for backend in self.order or [name for name in self.remotes if name.startswith(KERAS)]:
+            self.compare(workload, backend)
+            if self.order and self.results[workload][backend].get("agrees"):
+                break
+
     def choose_keras(self) -> None:
-        """Keep the fastest backend of Keras; for a workload that it cannot do, the next that can."""
-        backends = [name for name in self.remotes if name.startswith("keras-")]
+        """Order Keras' backends by their speed in the workloads so far, and keep one a workload."""
+        backends = [name for name in self.remotes if name.startswith(KERAS)]
         speed = {name: self.speed(name) for name in backends}
-        order = sorted(backends, key=speed.__getitem__)
+        self.order = sorted(backends, key=speed.__getitem__)
+
+    def keep_one_keras(self) -> None:
+        """Leave of Keras' backends in every workload the first that agrees, or the first."""
         for found in self.results.values():
-            able = [name for name in order if found[name].get("agrees")] or order
-            for name in order:
-                if name != able[0]:
-                    del found[name]
+            able = [name for name in self.order if found[name].get("agrees")] or self.order
+            for name in set(self.order) - set(able[:1]):
+                del found[name]
 
     def speed(self, rival: str) -> float:
         """Return the mean logarithm of a rival's seconds a step, over tiny and mid where they are asked for."""
-        chosen = [name for name in self.workloads if name in {"tiny", "mid"}] or self.workloads[:1]
+        chosen = deciding(self.workloads)
         try:
             timed = [self.remotes[rival].timed(name, max(WORKLOADS[name].timed // 4, 4), read=False) for name in chosen]
         except (AbsentError, KeyError):
@@ -153,11 +167,12 @@ def run(threads: int, arguments: argparse.Namespace) -> tuple[Results, dict[str,
     """Run everything at one number of threads; return results and versions."""
     with session(threads, arguments) as made:
         for workload in arguments.workload:
-            for rival in arguments.rival:
-                made.compare(workload, rival)
-                found = made.results[workload][rival]
-                say(f"{threads} threads, {workload}, {rival}: {found.get('absent') or found}")
-        made.choose_keras()
+            made.compare_all(workload)
+            if workload == deciding(arguments.workload)[-1]:
+                made.choose_keras()
+            for rival, found in made.results[workload].items():
+                say(f"{threads} threads, {workload}, {rival}: {told(found)}")
+        made.keep_one_keras()
         made.measure_floors()
         generator = random.Random(threads)  # noqa: S311  # an order
         for number in range(arguments.rounds):
@@ -165,6 +180,19 @@ def run(threads: int, arguments: argparse.Namespace) -> tuple[Results, dict[str,
                 made.round(workload, generator)
             say(f"{threads} threads: round {number + 1} of {arguments.rounds}")
         return made.found(), made.versions
+
+
+def deciding(workloads: list[str]) -> list[str]:
+    """Return the workloads by which Keras' backend is chosen: tiny and mid, where they are asked for."""
+    return [name for name in workloads if name in {"tiny", "mid"}] or workloads[:1]
+
+
+def told(found: Results) -> str:
+    """Return in words how a rival's comparison went."""
+    if "losses_differ" not in found:
+        return str(found.get("absent", "another backend is taken"))
+    word = "agrees" if found["agrees"] else "differs"
+    return f"{word}: losses {found['losses_differ']:.0e}, arrays {found['arrays_differ']:.0e}, {found['start']:.0f} s"
 
 
 BEGIN = time.perf_counter()
