@@ -15,6 +15,7 @@ from workloads import WORKLOADS
 Results = dict[str, Any]
 OURS = "ours"
 HEADER = "<!-- written by `make bench`; what it means is on the page beside -->\n\n# Benchmarks: figures of one run\n"
+BUSY = "The machine was busy: these figures say little."
 MEANING = "Medians over rounds; a spread is the interquartile range as a share of the median."
 
 
@@ -158,7 +159,8 @@ def noise(workloads: Results) -> str:
     if not shares:
         return ""
     typical, worst = statistics.median(shares), max(shares)
-    return f"While one was timed, all else took {typical:.1%} of the processors in the median, {worst:.0%} at most."
+    text = f"While one was timed, all else took {typical:.1%} of the processors in the median, {worst:.0%} at most."
+    return f"{text} **{BUSY}**" if typical > 0.05 else text
 
 
 def section(threads: str, found: Results) -> str:

@@ -143,7 +143,7 @@ def result() -> dict[str, Any]:
     }
     floors = {"tiny": {"gflop": 1e-5, "floor": 5.5e-4, "peak": 60.0}}
     return {
-        "rounds": 3, "minutes": 1.0, "tolerance": 1e-4, "versions": {"torch": "2.13"}, "machine": {"processor": "a"},
+        "rounds": 3, "minutes": 1.0, "versions": {"torch": "2.13"}, "machine": {"processor": "a"},
         "threads": {"2": {"workloads": {"tiny": rivals}, "floors": floors}},
     }  # fmt: skip
 
@@ -175,3 +175,13 @@ def test_fewer_than_two_rounds_have_no_spread() -> None:
     report = module("report")
     assert math.isnan(report.spread({"queued": timed(1.0)}, "queued"))
     assert report.spread({"queued": timed(1.0, 2.0, 3.0)}, "queued") == pytest.approx(0.5)
+
+
+def test_report_warns_of_a_busy_machine() -> None:
+    found = result()
+    assert "busy" not in module("report").write(found, None)
+    for one in found["threads"]["2"]["workloads"]["tiny"]["ours"]["queued"]:
+        one["others"] = 0.5
+    for one in found["threads"]["2"]["workloads"]["tiny"]["torch"]["queued"]:
+        one["others"] = 0.5
+    assert "busy" in module("report").write(found, None)
