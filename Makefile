@@ -1,13 +1,15 @@
 # make test                                     every check, then the tests again on the installed wheel
 # make test PYTHON=python3.9 NUMPY=1.23.5       the same on another Python and numpy, in environments of their own
 # make demo                                     runs examples/text.py
+# make bench                                    trains the same nets with other frameworks, compares and times: 20 minutes
+# make bench ARGS="--workload tiny --rounds 3"  a part of it
 #
 # Environments lie under .venv/, one folder a combination of Python and numpy. They are made once, and again only when
 # pyproject.toml changes.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test demo docs lint layers types test-source test-wheel wheel format clean dev
+.PHONY: help test demo bench docs lint layers types test-source test-wheel wheel format clean dev
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # Version managers leave commands on the path that fail when they are run, so each candidate is run.
@@ -67,6 +69,10 @@ test-wheel: wheel
 demo:
 	@$(ENVIRONMENT)/demo -e '.[demo]' $(PIN)
 	@$(HOME_DIR)/demo/bin/python examples/text.py
+
+bench:
+	@$(ENVIRONMENT)/bench -e '.[bench]' $(PIN)
+	@$(HOME_DIR)/bench/bin/python benchmarks/bench.py $(ARGS)
 
 docs:
 	@$(ENVIRONMENT)/docs -e '.[docs]' $(PIN)
