@@ -45,9 +45,9 @@ class LossWeights(MutableMapping[str, float]):
             UnknownNameError: There is no such loss, or it cannot be trained.
             ArgumentError: The weight is not a finite number, or no loss would have a weight.
         """
-        self.set({port: weight})
+        self.update({port: weight})
 
-    def set(self, weights: Mapping[str, float]) -> None:
+    def update(self, weights: Mapping[str, float]) -> None:  # type: ignore[override]  # one way to call it is enough
         """Set some weights, all of them or none.
 
         Raises:

@@ -69,12 +69,15 @@ class Recipe:
         self._schedule: Rate = schedule
 
     def order(
-        self, step: int, only: str | Sequence[str] | None = None, losses: Mapping[str, float] | None = None
+        self,
+        step: int | None,
+        only: str | Sequence[str] | None = None,
+        losses: Mapping[str, float] | None = None,
     ) -> Order:
         """Return what a step is told.
 
         Args:
-            step: The number of the step.
+            step: The number of the step, whose learning rate is asked for; None: it does not move yet.
             only: Patterns of the arrays that move; None: all that are not frozen.
             losses: The weights of this step's losses, where others have 0; None: those of `loss_weights`.
 
@@ -84,10 +87,11 @@ class Recipe:
             UnknownNameError: There is no such loss.
         """
         paths = self.paths if only is None else self._paths_of(only)
-        if losses is None:
-            return Order(self.loss_weights.all, self.loss_weights.heads_now, paths, self.rate(step))
-        weights = self.loss_weights.alone(losses)
-        return Order(weights, self.loss_weights.heads(weights), paths, self.rate(step))
+        weights, heads = self.loss_weights.all, self.loss_weights.heads_now
+        if losses is not None:
+            weights = self.loss_weights.alone(losses)
+            heads = self.loss_weights.heads(weights)
+        return Order(weights, heads, paths, 0.0 if step is None else self.rate(step))
 
     def _paths_of(self, only: str | Sequence[str]) -> tuple[str, ...]:
         patterns = (only,) if isinstance(only, str) else names(only, "only")

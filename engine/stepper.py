@@ -97,7 +97,7 @@ class Stepper(Results):
             ArgumentError: They are no mapping, a weight is not a finite number, or no loss would have one.
             UnknownNameError: There is no such loss, or it cannot be trained.
         """
-        self._recipe.loss_weights.set(weights)
+        self._recipe.loss_weights.update(weights)
 
     def _next_step(self) -> int:
         return self.step + (self._steps.opened is None)
@@ -214,8 +214,7 @@ class Stepper(Results):
             self._check_not_begun("stage")
             self._steps.recorder.begin()
             self._check_unstaged()
-            order = self._recipe.order(self.step + 1)
-            ready = self._ready(batch, order, Beside(lengths, streams, reset))
+            ready = self._ready(batch, self._recipe.order(None), Beside(lengths, streams, reset))
             with Uninterrupted():
                 self._steps.stage(ready)
 
@@ -404,14 +403,14 @@ class Stepper(Results):
             self._last = None
             self._given = min(self._given, self.step)
             if staged is not None:
-                self._steps.stage(self._ready(staged, self._recipe.order(self.step + 1)))
+                self._steps.stage(self._ready(staged, self._recipe.order(None)))
 
     # Checks
 
     def _ready_for_part(self, batch: Mapping[str, Any], beside: Beside, losses: Mapping[str, float] | None) -> Ready:
         self._steps.recorder.begin()
         self._check_unstaged()
-        ready = self._ready(batch, self._recipe.order(self._next_step(), None, losses), beside)
+        ready = self._ready(batch, self._recipe.order(None, None, losses), beside)
         self._steps.make_room()
         return ready
 

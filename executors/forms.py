@@ -77,7 +77,7 @@ def _key(batch: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """Return what the form of plain arrays is found by; None where there are others."""
     key: list[Any] = []
     for name, value in batch.items():
-        if type(value) is not np.ndarray:
+        if type(value) is not np.ndarray or not value.dtype.isnative:
             return None
         key += (name, value.shape, value.dtype.char)
     return tuple(key)

@@ -94,7 +94,7 @@ def check_batch(batch: object, limits: Limits, beside: Beside = NOTHING_BESIDE) 
             f'a batch must map input ports to arrays, as in {{"{next(iter(limits.ports), "Input")}": x}}, '
             f"got {type(batch).__name__}"
         )
-    plain = type(batch) is dict and beside == NOTHING_BESIDE
+    plain = type(batch) is dict and all(found is None for found in beside)
     found = limits.forms.find(batch) if plain else None
     if found is None:
         found = _Check(batch, limits, beside).run()

@@ -27,10 +27,10 @@ def compiled(function: Callable[[Any, Any], None], **names: Any) -> Any:
 
 
 def as_c_function(function: Any, signature: Any) -> Any:
-    """Return a function compiled for C, to stay on disk."""
+    """Return a function compiled for C, to stay on disk where that is possible."""
     try:
         return numba.cfunc(signature, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # there is no folder for compiled code that can be written
+    except Exception:  # noqa: BLE001 - no folder to write, a full disk, a damaged file; what is wrong itself is so again
         return numba.cfunc(signature, error_model="numpy")(function)
 
 
