@@ -7,44 +7,14 @@ import statistics
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from figures import OURS, Results, median, peers, processors, ratio, spread
 from rivals import RIVALS
 from workloads import WORKLOADS
 
-Results = dict[str, Any]
-OURS = "ours"
 HEADER = "<!-- written by `make bench`; what it means is on the page beside -->\n\n# Benchmarks: figures of one run\n"
 BUSY = "The machine was busy: these figures say little."
 MEANING = "Medians over rounds; a spread is the interquartile range as a share of the median."
-
-
-def median(found: Results, kind: str, what: str = "step") -> float:
-    """Return the median over rounds, in milliseconds; NaN where there is none."""
-    values: list[float] = [1e3 * one[what] for one in found.get(kind, [])]
-    return statistics.median(values) if values else math.nan
-
-
-def spread(found: Results, kind: str) -> float:
-    """Return the interquartile range over rounds as a share of the median; NaN where there are too few."""
-    steps = [one["step"] for one in found.get(kind, [])]
-    if len(steps) < 2:
-        return math.nan
-    low, middle, high = statistics.quantiles(steps, n=4, method="inclusive")
-    return float((high - low) / middle)
-
-
-def peers(found: Results, kind: str) -> dict[str, float]:
-    """Return the rivals' medians, best first."""
-    timed = {rival: median(one, kind) for rival, one in found.items() if rival != OURS and one.get(kind)}
-    return dict(sorted(timed.items(), key=lambda item: item[1]))
-
-
-def ratio(found: Results, rival: str, kind: str) -> float:
-    """Return how many times as long as ours a rival takes: the median of the rounds' ratios."""
-    pairs = zip(found[rival].get(kind, []), found[OURS].get(kind, []))
-    ratios: list[float] = [theirs["step"] / ours["step"] for theirs, ours in pairs]
-    return statistics.median(ratios) if ratios else math.nan
 
 
 def number(value: float) -> str:
@@ -177,6 +147,9 @@ def section(threads: str, found: Results) -> str:
         "### Milliseconds until the call returns\n",
         "The median of the calls of the first table.\n",
         markdown(["", *workloads], grid(workloads, lambda one: number(median(one, "queued", "call")))),
+        "### Processors at work\n",
+        "Processor time of the process by the time of a step, in the first table.\n",
+        markdown(["", *workloads], grid(workloads, lambda one: number(processors(one)))),
         "### Share of the floor\n",
         f"Product by product, the faster of MXNet and PyTorch. A product of 1024 cubed runs at {peak:.0f} GFLOP/s.\n",
         floors(workloads, found["floors"]),
