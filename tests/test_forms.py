@@ -10,7 +10,6 @@ from conftest import assert_same, values_of
 
 import mxtrainer as mxt
 
-
 KINDS = ("<i4", ">i4", "<i8", ">i8", "<u8", ">u8", "i1", "u1")
 WRONG = (5, -1, 2**24, 2**56)
 
