@@ -65,7 +65,7 @@ def test_numbers_that_do_not_fit_are_found_at_every_step(linear_plan: mxt.Plan) 
     trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4, on_nan="skip")
     good = np.ones(4)
     trainer.update({"Input": good, "Target": good})
-    with pytest.raises(mxt.BatchError, match='"Input".*too large for float32'):
+    with pytest.raises(mxt.BatchError, match=r'"Input".*too large for float32'):
         trainer.update({"Input": good * 1e39, "Target": good})
     trainer.update({"Input": good * np.nan, "Target": good})
     assert trainer.current_loss().step == 2
