@@ -1,6 +1,6 @@
 """Keras 3 on any of its backends: its layers, its optimizer, and the compiled step that its guides show for each.
 
-That is faster than `train_on_batch` on every backend here. Its LSTM has one vector of biases, which learns at the
+Not by `train_on_batch`. Its LSTM has one vector of biases, which learns at the
 rate of one; states are carried by `stateful=True`, which trains on TensorFlow alone.
 """
 

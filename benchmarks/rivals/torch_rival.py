@@ -1,4 +1,4 @@
-"""PyTorch on the CPU: nn modules, autograd, and Adam in its fused form, which is its fastest; eager or compiled."""
+"""PyTorch on the CPU: nn modules, autograd, and Adam in its fused form; eager or compiled."""
 
 from __future__ import annotations
 
