@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -222,7 +223,8 @@ class Plan:
         from .lowering import check_lengths, lower, training_heads  # above this file, as the import of compile
 
         checked = check_lengths(self, lengths or {})
-        return str(lower(self, checked, training_heads(self), training=training, padded=padded).symbol.debug_str())
+        text = str(lower(self, checked, training_heads(self), training=training, padded=padded).symbol.debug_str())
+        return re.sub(r"\binfo=[0-9a-f]+", "info=kernel", text)  # an address, which each process has its own
 
     def graph(self) -> str:
         """Return the plan as a graph in the DOT language, for graphviz.

@@ -193,7 +193,7 @@ def test_a_closed_trainer_lets_go_of_its_executors(linear_plan: mxt.Plan) -> Non
     trainer.update(linear_batch())
     trainer.evaluate(linear_batch())
     bound = [
-        weakref.ref(found) for found in gc.get_objects() if isinstance(found, Bound) and found.store is trainer.store
+        weakref.ref(found) for found in gc.get_objects() if type(found) is Bound and found.store is trainer.store
     ]
     assert len(bound) == 2
     gc.disable()
@@ -226,7 +226,7 @@ def test_gradients_of_unknown_inputs_are_refused_at_once(text_plan: mxt.Plan, po
 
 
 def test_there_are_no_gradients_before_the_first_step(linear_plan: mxt.Plan) -> None:
-    with pytest.raises(mxt.Error, match="no gradients yet"):
+    with pytest.raises(mxt.Error, match="no gradients"):
         _ = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4).gradients
 
 
