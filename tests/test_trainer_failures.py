@@ -192,9 +192,7 @@ def test_a_closed_trainer_lets_go_of_its_executors(linear_plan: mxt.Plan) -> Non
     trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     trainer.update(linear_batch())
     trainer.evaluate(linear_batch())
-    bound = [
-        weakref.ref(found) for found in gc.get_objects() if type(found) is Bound and found.store is trainer.store
-    ]
+    bound = [weakref.ref(found) for found in gc.get_objects() if type(found) is Bound and found.store is trainer.store]
     assert len(bound) == 2
     gc.disable()
     try:
