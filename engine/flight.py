@@ -137,8 +137,11 @@ class Flight:
             self._retire()
 
     def unfinished(self) -> int:
-        """Count the steps whose end cannot be seen yet; does not wait."""
-        return sum(not step.has_finished() for step in self.pending)
+        """Count the steps whose end cannot be seen yet; does not wait. They end in order."""
+        for ended, step in enumerate(self.pending):
+            if not step.has_finished():
+                return len(self.pending) - ended
+        return 0
 
     def _retire(self) -> None:
         """Wait for the oldest unfinished step; an interrupted wait leaves it unfinished."""
