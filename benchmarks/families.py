@@ -42,15 +42,15 @@ class Workload:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all arrays."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say")
 
     def products(self) -> list[Product]:
         """Return the matrix products of a step: forward, and backward without the gradient of the data."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say")
 
     def batches(self) -> list[Batch]:
         """Return the batches that take turns: Input and Target as numpy arrays."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say")
 
     def weights(self) -> Arrays:
         """Return the start weights: uniform, small for wide inputs; no biases of the state, as Keras has none."""

@@ -20,6 +20,7 @@ COUNTS, SCALE = 5, 6  # addresses: how often each array has moved; the factor of
 RATE = 7  # the learning rate, float64
 CONSTANTS = 8  # float64, up to 8 of them
 HEADER = 16
+MOST_CONSTANTS = HEADER - CONSTANTS
 # Row
 NUMBER = 0  # which of the counts is the array's
 PARAMETER, GRADIENT, SIZE = 1, 2, 3  # where it begins among parameters, and among gradients and states; in elements

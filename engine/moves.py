@@ -9,15 +9,30 @@ from typing import Any
 import numpy as np
 
 from .._mxnet import mx
+from ..errors import ArgumentError
 from ..executors.capi import address_of, pushed
 from ..executors.guard import Guard
 from ..executors.kernels import block_of, usable
 from ..executors.store import ParameterStore
-from .move_block import COUNTS, GRADIENTS, PARAMETERS, RATE, SCALE, STATES, STRIDE, Arrays, Place, words_of
+from .formulas import Formula
+from .move_block import (
+    COUNTS,
+    GRADIENTS,
+    MOST_CONSTANTS,
+    PARAMETERS,
+    RATE,
+    SCALE,
+    STATES,
+    STRIDE,
+    Arrays,
+    Place,
+    words_of,
+)
 from .move_operators import OperatorMove
 from .optimizers import Optimizer
 from .rules import RuleTable
 
+MOST_STATES, TRUSTING_STATES = 3, 2  # that the kernel has loops for
 Move = Callable[[float, int], None]  # of a learning rate, in one of the slots
 
 
@@ -33,7 +48,7 @@ class Moves:
 
     def __init__(self, optimizer: Optimizer, store: ParameterStore, rules: RuleTable, slots: int) -> None:
         """Make the optimizer's state: zeros."""
-        self._formula, self._constants = optimizer.formula, optimizer.constants
+        self._formula, self._constants = _checked(optimizer)
         self._slots = slots
         self._clips = any(min(found.clip_gradient, found.clip_weights) < math.inf for found in rules.values())
         self.places = {
@@ -95,3 +110,19 @@ class Moves:
     def _by_operators(self, places: tuple[Place, ...], scale: Any) -> Move:
         move = OperatorMove(self._formula, self._constants, places, self._arrays, scale)
         return lambda rate, _: move(rate)
+
+
+def _checked(optimizer: Optimizer) -> tuple[Formula, tuple[float, ...]]:
+    """Return an optimizer's formula and constants.
+
+    Raises:
+        ArgumentError: There are more states, or more constants, than a move has room for.
+    """
+    formula, constants, name = optimizer.formula, tuple(optimizer.constants), type(optimizer).__name__
+    if not 0 <= formula.states <= MOST_STATES:
+        raise ArgumentError(f"{name}: a formula has up to {MOST_STATES} states, got {formula.states}")
+    if formula.trusts and formula.states != TRUSTING_STATES:
+        raise ArgumentError(f"{name}: a formula that trusts has {TRUSTING_STATES} states, got {formula.states}")
+    if len(constants) > MOST_CONSTANTS:
+        raise ArgumentError(f"{name}: a formula takes up to {MOST_CONSTANTS} constants, got {len(constants)}")
+    return formula, constants

@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from optimizer_cases import EVERY
 
+import mxtrainer as mxt
 from mxtrainer._mxnet import mx
 from mxtrainer.compiling import carray, compiled
 from mxtrainer.engine import formulas
@@ -179,3 +180,22 @@ def test_kernels_that_other_processes_have_compiled_run_their_own_code(tmp_path:
             check=True,
         )
         assert done.stdout == "".join(expected[clips] for clips in order)
+
+
+@pytest.mark.parametrize(
+    ("states", "constants", "text"),
+    [(4, (), "up to 3 states, got 4"), (-1, (), "up to 3 states, got -1"), (1, (0.0,) * 9, "up to 8 constants, got 9")],
+)
+def test_a_formula_that_a_move_has_no_room_for_is_refused(states: int, constants: Any, text: str) -> None:
+    class Large(mxt.SGD):
+        @property
+        def formula(self) -> Formula:
+            return formulas.MOMENTUM._replace(states=states)
+
+        @property
+        def constants(self) -> tuple[float, ...]:
+            return tuple(constants)
+
+    net = mxt.NetChain([mxt.Linear(), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar()})
+    with pytest.raises(mxt.ArgumentError, match=f"Large: .*{text}"):
+        mxt.Trainer(mxt.compile_plan(net), Large(0.1), batch_size=1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import OnMove, assert_same, drawn_batch, linear_batch, text_batch, values_of
+from conftest import assert_same, drawn_batch, linear_batch, text_batch, values_of
 from extra_layers import Cholesky
 from fault_cases import FAULTS, good_batch, plan_of
 from test_trainer_failures import ctrl_c  # noqa: F401 - a fixture
@@ -293,25 +293,6 @@ def test_ctrl_c_while_a_failure_is_looked_into_does_not_lose_it(monkeypatch: pyt
     with pytest.raises(mxt.StepError, match=r'step 1 .*in layer "fault"') as caught:
         trainer.current_loss()
     assert [step for step, _ in caught.value.dropped] == [2]
-
-
-def test_a_second_thread_is_refused_by_stats(linear_plan: mxt.Plan, on_move: OnMove) -> None:
-    told: list[str] = []
-
-    def intrude() -> None:
-        with pytest.raises(mxt.Error, match="another thread is inside") as caught:
-            made.stats()
-        told.append(str(caught.value))
-
-    def let_in(_: int) -> None:
-        thread = threading.Thread(target=intrude)
-        thread.start()
-        thread.join()
-
-    on_move(let_in)
-    made = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
-    made.update(linear_batch())
-    assert len(told) == 1
 
 
 def test_an_error_does_not_grow_with_every_call() -> None:

@@ -106,7 +106,7 @@ def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.P
     told: list[str] = []
 
     def intrude() -> None:
-        reading = (trainer.current_loss, arrays["linear.Weights"].asnumpy, trainer.net)
+        reading = (trainer.current_loss, arrays["linear.Weights"].asnumpy, trainer.net, trainer.stats)
         for call in (*reading, lambda: trainer.update(linear_batch()), lambda: trainer.evaluate({})):
             with pytest.raises(mxt.Error, match="another thread is inside") as caught:
                 call()
@@ -121,7 +121,7 @@ def test_a_second_thread_is_refused_while_the_first_is_inside(linear_plan: mxt.P
     trainer = mxt.Trainer(linear_plan, mxt.SGD(0.1), batch_size=4)
     arrays = trainer.arrays
     trainer.update(linear_batch())
-    assert len(told) == 5
+    assert len(told) == 6
     assert trainer.current_loss().step == 1
 
 

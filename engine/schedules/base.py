@@ -51,7 +51,7 @@ class Warmed(Schedule):
         return 0  # most do not ask
 
     def _own_rate(self, own: int, steps: int) -> float:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define _own_rate(own, steps)")
 
 
 class Run(Warmed):
@@ -82,7 +82,7 @@ class Run(Warmed):
         return self._rate_after((own - 1) / steps if own <= steps else 1.0)
 
     def _rate_after(self, part: float) -> float:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define _rate_after(part)")
 
 
 def set_number(schedule: Schedule, field: str, **limits: float) -> None:
