@@ -26,6 +26,7 @@ PIN := $(if $(NUMPY),numpy==$(NUMPY))
 ENVIRONMENT := .ci/environment "$(PYTHON)" $(HOME_DIR)
 DEV := $(HOME_DIR)/dev/bin/python
 WHEEL := $(HOME_DIR)/wheel/bin/python
+SPREAD := --numprocesses=logical --dist=worksteal
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -52,7 +53,7 @@ types: dev
 
 test-source: dev
 	@echo "== tests and docstring examples, on the source"
-	@$(DEV) -m pytest --quiet --cov --cov-report=term
+	@$(DEV) -m pytest --quiet $(SPREAD) --cov --cov-report=term
 
 wheel: dev
 	@echo "== wheel"
@@ -64,7 +65,7 @@ test-wheel: wheel
 	&& $(ENVIRONMENT)/wheel "$$wheel[test]" $(PIN) \
 	&& $(WHEEL) -m pip --disable-pip-version-check install --quiet --no-index --no-deps --force-reinstall "$$wheel"
 	@echo "== tests on the installed wheel, without those marked slow or source"
-	@.ci/wheel-tests $(WHEEL) --quiet -m "not slow and not source"
+	@.ci/wheel-tests $(WHEEL) --quiet $(SPREAD) -m "not slow and not source"
 
 demo:
 	@$(ENVIRONMENT)/demo -e '.[demo]' $(PIN)

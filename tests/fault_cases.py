@@ -205,6 +205,12 @@ READERS: dict[str, Reader] = {
 
 
 def everything(trainer: mxt.Trainer) -> list[NDArray[Any]]:
-    """Return copies of parameters, auxiliary arrays and the optimizer's state, past whatever has been raised."""
+    """Return copies of parameters, auxiliary arrays and the optimizer's state, past whatever has been raised.
+
+    A failure of a trainer that is gone may still be in MXNet's scratch memory, which binding a graph hands on to the
+    arrays that it is bound to: it writes to nothing, and is queued as if it wrote to all.
+    """
+    with contextlib.suppress(mx.MXNetError):
+        mx.nd.waitall()
     arrays = [trainer.store.parameters.array, trainer.store.auxiliary.array, *trainer._steps._moves.moved]
     return [array.asnumpy() for array in arrays if array is not None]

@@ -13,20 +13,23 @@ import mxtrainer as mxt
 from mxtrainer.executors import kernels
 
 OPTIMIZERS: list[Optimizer] = [mxt.Adam(0.01), mxt.SGD(0.1, momentum=0.9)]
+MOVED_BY = [("kernels", OPTIMIZERS[0]), ("kernels", OPTIMIZERS[1]), ("operators", OPTIMIZERS[1])]
 PLANS = {way: plan_of(way) for way in {fault.way for fault in FAULTS}}
+moved_by_each = pytest.mark.parametrize(("moved_by", "optimizer"), MOVED_BY, indirect=["moved_by"], ids=str)
 
 
 def trainer_of(fault: Faulty, optimizer: Optimizer, **options: Any) -> mxt.Trainer:
     return mxt.Trainer(PLANS[fault.way], optimizer, batch_size=4, depth=3, **options)
 
 
-@pytest.fixture(params=["kernels", "operators"], autouse=True)
-def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def moved_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "operators":
         monkeypatch.setattr(kernels, "_numba_loads", lambda: False)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@moved_by_each
+@pytest.mark.usefixtures("moved_by")
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_every_reader_is_told_and_nothing_has_moved(fault: Faulty, reader: str, optimizer: Optimizer) -> None:
@@ -82,10 +85,12 @@ def test_the_error_holds_private_copies_of_the_batch_and_of_those_behind_it(faul
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("moved_by")
+@pytest.mark.parametrize("moved_by", ["kernels", "operators"], indirect=True)
 def test_a_failure_moves_nothing_however_device_and_host_happen_to_interleave() -> None:
     """MXNet lets what is queued behind a failure run once someone has been told of it: a race that is lost rarely."""
     fault = next(fault for fault in FAULTS if fault.name == "callback, backward")
-    for number in range(60):
+    for number in range(40):
         trainer = trainer_of(fault, mxt.SGD(0.1), guard=(True, 3)[number % 2])
         for step in (1, 2):
             trainer.update(good_batch(step))
@@ -102,7 +107,8 @@ def test_a_failure_moves_nothing_however_device_and_host_happen_to_interleave() 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@moved_by_each
+@pytest.mark.usefixtures("moved_by")
 @pytest.mark.parametrize("depth", [1, 3])
 def test_a_trainer_beside_one_that_fails_goes_the_way_that_it_would_go_alone(depth: int, optimizer: Optimizer) -> None:
     """MXNet hands a failure on to whatever shares scratch memory with it, at any moment of a step."""
