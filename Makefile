@@ -27,6 +27,8 @@ ENVIRONMENT := .ci/environment "$(PYTHON)" $(HOME_DIR)
 DEV := $(HOME_DIR)/dev/bin/python
 WHEEL := $(HOME_DIR)/wheel/bin/python
 SPREAD := --numprocesses=logical --dist=worksteal
+# as many processes with as many threads each would wait for each other
+test-source test-wheel: export OMP_NUM_THREADS = 1
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile

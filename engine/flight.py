@@ -13,10 +13,11 @@ from ..errors import Error, StepError
 from ..executors.batch import Batch
 from ..executors.bound import Bound
 from ..executors.bucketed import Buckets
-from ..executors.guard import Chain, Guard, Verdict, Watch
+from ..executors.guard import Chain, Guard, Verdict
 from ..executors.handles import Clock
 from ..executors.indices import check_indices
 from ..executors.inputs import Limits, check_batch
+from ..executors.judges import Watch
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
 from .accumulation import Accumulation
@@ -80,7 +81,7 @@ class Flight:
         self._streams = streams
         if streams is not None:
             streams.before_growth, streams.after_growth = self.collect, self._follow_states
-        self._chain = Chain(self._store.context, self._store.plan.dtype, depth)
+        self._chain = Chain(self._store.context, self._store.plan.dtype)
         self._guards: weakref.WeakKeyDictionary[Bound, dict[tuple[object, ...], Guard]] = weakref.WeakKeyDictionary()
         self._move_guards: dict[Watch, Guard] = {}
         self._snapshot = Snapshot(self._moved) if every > 1 else None

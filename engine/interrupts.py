@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -24,10 +23,12 @@ class Uninterrupted:
     def __enter__(self) -> None:
         """Put a handler in place of the one that raises."""
         self._caught: tuple[int, FrameType | None] | None = None
-        main = threading.current_thread() is threading.main_thread()
-        self._handler: Any = _signals.getsignal(signal.SIGINT) if main else None
+        self._handler: Any = _signals.getsignal(signal.SIGINT)
         if callable(self._handler):
-            _signals.signal(signal.SIGINT, self._note)
+            try:
+                _signals.signal(signal.SIGINT, self._note)
+            except ValueError:  # not the main thread
+                self._handler = None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._caught = number, frame

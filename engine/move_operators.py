@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from .._mxnet import mx
+from ..executors.kernels import Stage
 from . import formulas
 from .formulas import Formula
 from .move_block import Arrays, Place
 
 
 class OperatorMove:
-    """Queues moves of some arrays, all of them or none.
+    """The move of some arrays by operators, all of them or none.
 
     Args:
         formula: The formula.
@@ -38,6 +39,7 @@ class OperatorMove:
         self._places = places
         self._scale = scale
         self._seal: Any = None
+        self._rate = 0.0
         self._context, self._dtype = parameters.context, np.dtype(parameters.dtype).name
         self._constants = [self._number(constant) for constant in constants]
         self._views = [
@@ -50,8 +52,16 @@ class OperatorMove:
             for place in places
         ]
 
-    def __call__(self, rate: float) -> None:
-        """Queue a move."""
+    def prepare(self, rate: float, slot: int) -> None:
+        """Say at what learning rate the next move happens."""
+        self._rate = rate
+
+    def stage(self, slot: int) -> Stage:
+        """Return what queues the move."""
+        return self._queue
+
+    def _queue(self) -> None:
+        rate = self._rate
         pairs = [pair for place, views in zip(self._places, self._views) for pair in self._moved(place, rate, *views)]
         go = mx.nd.broadcast_greater(self._scale, mx.nd.zeros_like(self._scale))
         firsts = [new[:1].astype(self._dtype) for _, new in pairs]

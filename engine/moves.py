@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .._mxnet import mx
 from ..errors import ArgumentError
-from ..executors.capi import address_of, pushed
-from ..executors.guard import Guard
-from ..executors.kernels import block_of, usable
+from ..executors.capi import address_of
+from ..executors.guard import Move
+from ..executors.host_memory import zeros
+from ..executors.kernels import Stage, Task, block_of, usable
 from ..executors.store import ParameterStore
 from .formulas import Formula
 from .move_block import (
@@ -33,11 +33,10 @@ from .optimizers import Optimizer
 from .rules import RuleTable
 
 MOST_STATES, TRUSTING_STATES = 3, 2  # that the kernel has loops for
-Move = Callable[[float, int], None]  # of a learning rate, in one of the slots
 
 
 class Moves:
-    """Queues the moves of one trainer's parameters.
+    """Makes the moves of one trainer's parameters, and owns the optimizer's state.
 
     Args:
         optimizer: The optimizer.
@@ -59,8 +58,8 @@ class Moves:
         self._arrays = Arrays(
             store.parameters.array,
             gradients,
-            mx.nd.zeros((states, gradients.size), ctx=store.context, dtype=store.plan.dtype) if states else None,
-            mx.nd.zeros((len(self.places),), ctx=store.context, dtype="float64"),
+            zeros((states, gradients.size), store.context, store.plan.dtype) if states else None,
+            zeros((len(self.places),), store.context, "float64"),
         )
 
     @property
@@ -73,43 +72,60 @@ class Moves:
         """Let go of the state."""
         self._arrays = self._arrays._replace(states=None)
 
-    def queue(self, rate: float, slot: int, guard: Guard) -> None:
-        """Queue a move of the arrays that the guard has looked at; nothing changes a bit unless it says go."""
-        move: Move | None = guard.move
-        if move is None:
-            places = tuple(self.places[path] for path in guard.paths)
-            ours = usable(self._arrays.parameters.context)
-            move = self._by_kernel(places, guard.scale) if ours else self._by_operators(places, guard.scale)
-            guard.move = move
-        move(rate, slot)
+    def move(self, paths: tuple[str, ...], scale: Any) -> Move:
+        """Return the move of some arrays.
 
-    def _by_kernel(self, places: tuple[Place, ...], scale: Any) -> Move:
+        Args:
+            paths: The arrays.
+            scale: ``(1,)``: the factor of gradients; where it is 0 or NaN nothing changes a bit.
+        """
+        places = tuple(self.places[path] for path in paths)
+        if not usable(self._arrays.parameters.context):
+            return OperatorMove(self._formula, self._constants, places, self._arrays, scale)
+        words = words_of(places, self._constants)
+        return KernelMove(self._formula, words, self._arrays, scale, self._slots, clips=self._clips)
+
+
+class KernelMove:
+    """The move of some arrays by a kernel.
+
+    Args:
+        formula: The formula.
+        words: What the kernel is given, without addresses and rate.
+        arrays: All arrays.
+        scale: ``(1,)``: the factor of gradients; where it is 0 or NaN nothing changes a bit.
+        slots: How many moves may be queued and not have happened.
+        clips: Whether elements of gradients or parameters may be clipped.
+    """
+
+    def __init__(
+        self, formula: Formula, words: NDArray[np.int64], arrays: Arrays, scale: Any, slots: int, *, clips: bool
+    ) -> None:
+        """Lay out what the kernel is given, once for each slot."""
         from .move_kernel import move_kernel  # numba takes its time to be imported
 
-        parameters, gradients, states, counts = self._arrays
+        parameters, gradients, states, counts = arrays
         dtype = np.dtype(parameters.dtype)
-        words = words_of(places, self._constants)
+        words = words.copy()
         words[[PARAMETERS, GRADIENTS, COUNTS, SCALE]] = [
             address_of(array) for array in (parameters, gradients, counts, scale)
         ]
+        moved = [parameters, counts]
         if states is not None:
             words[[STATES, STRIDE]] = address_of(states), dtype.itemsize * gradients.size
-        kernel = move_kernel(self._formula, dtype.name, self._clips)
-        calls = []
-        for _ in range(self._slots):
-            host, block = block_of(words)
-            calls.append((host.view(np.float64), pushed(kernel, block, [gradients, scale], self.moved)))
+            moved.append(states)
+        kernel = move_kernel(formula, dtype.name, clips)
+        blocks = [block_of(words) for _ in range(slots)]
+        self._reals = [host.view(np.float64) for host, _ in blocks]
+        self._tasks = [Task(kernel, block, (gradients, scale), tuple(moved)) for _, block in blocks]
 
-        def queue(rate: float, slot: int) -> None:
-            reals, call = calls[slot]
-            reals[RATE] = rate
-            call()
+    def prepare(self, rate: float, slot: int) -> None:
+        """Say at what learning rate the next move in a slot happens."""
+        self._reals[slot][RATE] = rate
 
-        return queue
-
-    def _by_operators(self, places: tuple[Place, ...], scale: Any) -> Move:
-        move = OperatorMove(self._formula, self._constants, places, self._arrays, scale)
-        return lambda rate, _: move(rate)
+    def stage(self, slot: int) -> Stage:
+        """Return the move in a slot."""
+        return self._tasks[slot]
 
 
 def _checked(optimizer: Optimizer) -> tuple[Formula, tuple[float, ...]]:

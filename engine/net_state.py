@@ -17,6 +17,7 @@ from ..executors.bound import Bucket, Shared
 from ..executors.bucketed import BYTES_KEPT
 from ..executors.cache import Cache
 from ..executors.checked import CheckedBatch
+from ..executors.forms import Forms
 from ..executors.handles import Clock, zero_padding
 from ..executors.inputs import Limits, check_batch
 from ..executors.staging import InputBuffers
@@ -185,7 +186,7 @@ class NetState:
         rows = _one_row if self._size is None else _rows
         given = {port: rows(port, state) for port, state in states.items()}
         ports = {port: self._plan.inputs[port] for port in given}
-        batch = self._checked(given, Limits(ports, ports, (), frozenset(), None))
+        batch = self._checked(given, Limits(ports, ports, (), frozenset(), None, Forms(ports)))
         self._check_rows(batch)
         begin = self._initial.read(np.full(batch.rows, INITIAL, np.int32))
         self._states = {**begin, **{port: np.array(state, self._plan.dtype) for port, state in given.items()}}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 
 from ..executors.batch import Batch
 from ..executors.bound import Bound
 from ..executors.checked import CheckedBatch
-from ..executors.guard import Guard, Watch
+from ..executors.guard import Guard
+from ..executors.judges import Watch
+from ..executors.snapshot import Snapshot
 from .flight import Flight
 from .steps import Order, Ready, Staged, Step, private_copy
 
@@ -82,15 +82,17 @@ class Pipeline(Flight):
         step = opened._replace(
             tick=tick, moves=True, has_pass=False, guard=guard, slot=tick % self._depth, queued=time.perf_counter()
         )
-        with self._whole_or_cut_short():
-            self._chain.expect(tick, [])
+        before = self.tick
+        try:
+            self._chain.count([])
             self.tick, self._going = tick, step
-            guard.judge()
-            self._moves.queue(order.rate, step.slot, guard)
-            guard.finish(step.slot)
+            guard.queue(tick, order.rate, step.slot)
             self._store.touch()
             self.pending.append(step)
             self._close_step()
+        except BaseException as error:
+            self._give_up(before, error)
+            raise
         return opened.number
 
     def discard(self) -> None:
@@ -102,9 +104,10 @@ class Pipeline(Flight):
     def _queue(self, staged: Staged, moves: bool, units: int = 0) -> int:
         """Queue the passes of a batch, and its move; gradients are added up where they count units."""
         bound, loaded, order = staged.ready.bound, staged.loaded, staged.ready.order
-        with self._whole_or_cut_short():
+        before = self.tick
+        try:
             step = self._step(staged, moves)
-            self._chain.expect(step.tick, [check.count for check in loaded.index_checks])
+            self._chain.count([check.count for check in loaded.index_checks])
             if step.places is not None:
                 bound.feed(loaded, step.places)
             if step.part:
@@ -114,13 +117,11 @@ class Pipeline(Flight):
             bound.backward(None, order.weights, float(units or 1))
             if units:
                 self._accumulation.add(units)
-            step.guard.judge()
-            if moves:
-                self._moves.queue(order.rate, step.slot, step.guard)
-            if not self._guarded(step.number):
-                bound.move()
-            step.guard.finish(step.slot)
+            step.guard.queue(step.tick, order.rate, step.slot)
             self._note_queued(step, staged.seconds_staging)
+        except BaseException as error:
+            self._give_up(before, error)
+            raise
         return step.number
 
     def _step(self, staged: Staged, moves: bool) -> Step:
@@ -157,18 +158,12 @@ class Pipeline(Flight):
         else:
             self.opened = step
 
-    @contextlib.contextmanager
-    def _whole_or_cut_short(self) -> Iterator[None]:
-        """Note the step as failed if the block fails once something of the training has moved; else nothing has."""
-        before = self.tick
-        try:
-            yield
-        except BaseException as error:
-            if self.tick != before and self._going is not None:
-                self._cut_short(self._going, error)
-            elif self._streams is not None:
-                self._streams.undo(before)
-            raise
+    def _give_up(self, before: int, error: BaseException) -> None:
+        """Note a step as failed that could not be queued whole, if something of the training has moved by then."""
+        if self.tick != before and self._going is not None:
+            self._cut_short(self._going, error)
+        elif self._streams is not None:
+            self._streams.undo(before)
 
     def unstage(self) -> Batch:
         """Take the staged batch back; return a private copy of it."""
@@ -185,7 +180,7 @@ class Pipeline(Flight):
         guard = self._move_guards.get(watch)
         if guard is None:
             snapshot = self._snapshot if watch.on_nan is not None else None
-            guard = self._move_guards[watch] = Guard(self._store, None, self._chain, watch, self._depth, snapshot)
+            guard = self._move_guards[watch] = self._new_guard(None, watch, snapshot)
         return guard
 
     def _guard(self, bound: Bound, order: Order, guarded: bool, moves: bool) -> Guard:
@@ -196,6 +191,8 @@ class Pipeline(Flight):
         guard = guards.get(key)
         if guard is None:
             snapshot = self._snapshot if guarded and moves else None
-            watch = self._watch(guarded, order, moves)
-            guard = guards[key] = Guard(self._store, bound, self._chain, watch, self._depth, snapshot)
+            guard = guards[key] = self._new_guard(bound, self._watch(guarded, order, moves), snapshot)
         return guard
+
+    def _new_guard(self, bound: Bound | None, watch: Watch, snapshot: Snapshot | None) -> Guard:
+        return Guard(self._store, bound, self._chain, watch, self._moves.move, slots=self._depth, snapshot=snapshot)

@@ -63,7 +63,7 @@ class Results(Resource):
         self._norm_graph: NormGraph | None = None
         self._closed = False
         self._process = os.getpid()
-        self._threads = OneThread()
+        self._alone = OneThread()  # MXNet's executors give wrong numbers to two at once
 
     @property
     def step(self) -> int:
@@ -112,7 +112,7 @@ class Results(Resource):
         check_reduction(reduction)
         if not is_integer(step):
             raise ArgumentError(f"step must be an integer, got {step!r}")
-        with self._alone():
+        with self._alone:
             self._check_alive()
             if self.step and not 0 < step <= self.step:
                 raise ArgumentError(f"there are steps 1 to {self.step}, and no step {step}")
@@ -132,7 +132,7 @@ class Results(Resource):
             StepError: A step is known to have failed.
         """
         check_reduction(reduction)
-        with self._alone():
+        with self._alone:
             self._check_alive()
             self._steps.look()
             new = [step for step in self._steps.losses if self._given < step <= self._steps.done]
@@ -186,7 +186,7 @@ class Results(Resource):
         return GradientMapping(handles, self._norms, self._store.frozen)
 
     def _norms(self) -> Norms:
-        with self._alone():
+        with self._alone:
             self._check_alive()
             if self._norm_graph is None:
                 self._norm_graph = NormGraph(self._store)
@@ -215,7 +215,7 @@ class Results(Resource):
         Raises:
             StepError: A step is known to have failed.
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             return self._steps.stats()
 
@@ -261,13 +261,9 @@ class Results(Resource):
         MXNet tells of a failure once, and gives out stale numbers from then on; so it is asked for here, before any
         number is read, and told again by every later call.
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             self._steps.collect()
-
-    def _alone(self) -> OneThread:
-        """Refuse a second thread: MXNet's executors give wrong numbers to two at once."""
-        return self._threads
 
     def _check_open(self) -> None:
         if self._closed:

@@ -19,7 +19,7 @@ from .recipe import Recipe
 from .results import Results
 from .rules import RuleTable
 from .schedules import Rate
-from .steps import Order, Origin, Ready
+from .steps import NOWHERE, Order, Origin, Ready
 
 
 class Stepper(Results):
@@ -145,7 +145,7 @@ class Stepper(Results):
             Error: A step has been begun by `compute` or `accumulate`.
             StepError: An earlier step failed.
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             self._check_not_begun("update")
             steps = self._steps
@@ -209,7 +209,7 @@ class Stepper(Results):
             >>> trainer.update()
             1
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             self._check_not_begun("stage")
             self._steps.recorder.begin()
@@ -225,7 +225,7 @@ class Stepper(Results):
             ArgumentError: There is none.
             StepError: An earlier step failed.
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             if self._steps.staged is None:
                 raise ArgumentError("no batch is staged")
@@ -276,7 +276,7 @@ class Stepper(Results):
             >>> trainer.arrays["linear.Weights"][:]
             array([[1.1]], dtype=float32)
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             self._check_not_begun("compute")
             ready = self._ready_for_part(batch, Beside(lengths, streams, reset), losses)
@@ -329,7 +329,7 @@ class Stepper(Results):
             >>> trainer.apply()
             1
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             opened = self._steps.opened
             if opened is not None and not self._steps.accumulates:
@@ -358,7 +358,7 @@ class Stepper(Results):
             ArgumentError: A pattern matches nothing, or the learning rate is none; the step goes on.
             StepError: A step failed.
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             opened = self._begun("apply")
             order = self._recipe.order(opened, only)
@@ -375,7 +375,7 @@ class Stepper(Results):
             Error: No step has been begun.
             StepError: A step is known to have failed.
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             self._begun("discard")
             self._steps.discard()
@@ -397,7 +397,7 @@ class Stepper(Results):
             Error: The trainer was made with ``guard=False``.
             StepError: An earlier step failed too.
         """
-        with self._alone():
+        with self._alone:
             self._check_open()
             staged = self._steps.recover()
             self._last = None
@@ -420,9 +420,12 @@ class Stepper(Results):
         checked = check_batch(batch, self._limits, beside)
         self._steps.check_streams(checked)
         executor, bound = self._bucketed.graph_for(checked, order.heads)
-        fed = {} if not checked.device else {p: v.step for p, v in batch.items() if isinstance(v, OutputHandle)}
+        origin = NOWHERE
+        if type(batch) is not dict or checked.device:
+            fed = {port: value.step for port, value in batch.items() if isinstance(value, OutputHandle)}
+            origin = Origin(fed, getattr(batch, "position", None))
         seconds = self._steps.recorder.span("check", begin, self.step + 1)
-        return Ready(executor, bound, checked, Origin(fed, getattr(batch, "position", None)), order, seconds)
+        return Ready(executor, bound, checked, origin, order, seconds)
 
     def _queued(self, step: int) -> int:
         self._last = self._bucketed.last

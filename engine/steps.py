@@ -30,6 +30,9 @@ class Origin(NamedTuple):
     position: tuple[int, ...] | None
 
 
+NOWHERE = Origin({}, None)
+
+
 class Order(NamedTuple):
     """How a step is to be taken.
 

@@ -212,7 +212,7 @@ class Trainer(Stepper):
             >>> trainer.state[0]["gru.State"]
             array([0., 0.], dtype=float32)
         """
-        with self._alone():
+        with self._alone:
             self._check_alive()
             known = self._carrying()
             if rows is not None and streams is not None:
@@ -270,7 +270,7 @@ class Trainer(Stepper):
             >>> trainer.evaluate({"Input": [1.0, 2.0, 3.0]}, outputs=["linear"]).outputs["linear"]
             array([3., 6., 9.], dtype=float32)
         """
-        with self._alone():
+        with self._alone:
             self._collect()
             return self._evaluator.run(batch, outputs, lengths, self._recipe.loss_weights.all)
 

@@ -331,8 +331,9 @@ class Bound:
         self._went_back = True
         if self._has_gradients:
             prepared, run = self._run_backward
-            if len(heads) != len(prepared) or any(head is not other for head, other in zip(heads, prepared)):
-                run = backward_of(self.raw, heads)
+            if heads is not prepared:
+                if len(heads) != len(prepared) or any(head is not other for head, other in zip(heads, prepared)):
+                    run = backward_of(self.raw, heads)
                 self._run_backward = heads, run
             run()
 

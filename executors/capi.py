@@ -113,16 +113,18 @@ def backward_of(executor: Any, heads: Sequence[Any]) -> Callable[[], None]:
 
 
 def address_of(array: Any) -> int:
-    """Return where the numbers of an NDArray of the host's memory are; waits only where it has just been made."""
+    """Return where the numbers of an NDArray of the host's memory are; does not wait.
+
+    No operator that has yet to run may be the first to write it: see `host_memory.zeros`.
+    """
     found = ctypes.c_void_p()
     mx.base.check_call(_LIBRARY.MXNDArrayGetData(array.handle, ctypes.byref(found)))
-    if found.value is None:  # memory is allocated by the operator that fills it first
-        array.wait_to_read()
-        mx.base.check_call(_LIBRARY.MXNDArrayGetData(array.handle, ctypes.byref(found)))
     return found.value or 0
 
 
-def pushed(kernel: Any, block: Any, reads: Sequence[Any], writes: Sequence[Any]) -> Callable[[], None]:
+def pushed(
+    kernel: Any, block: Any, reads: Sequence[Any], writes: Sequence[Any], name: str, alive: object
+) -> Callable[[], None]:
     """Return a function that queues a compiled kernel, which MXNet runs once what it reads and writes is free.
 
     Like an operator it is skipped where something that it reads or writes has failed, and its own arrays then have
@@ -134,6 +136,8 @@ def pushed(kernel: Any, block: Any, reads: Sequence[Any], writes: Sequence[Any])
         reads: The NDArrays that it reads. No two of them, nor of `writes`, are views of one array. (All memory that it
             touches belongs to these arrays and `block`: MXNet frees none of them before it has run.)
         writes: The NDArrays that it writes.
+        name: What traces call it.
+        alive: What must live as long as the function, beside these.
     """
     reads = [block, *reads]
     taken, given = _handles(reads), _handles(writes)
@@ -149,7 +153,6 @@ def pushed(kernel: Any, block: Any, reads: Sequence[Any], writes: Sequence[Any])
         ctypes.c_int(len(writes)),
         None,
         ctypes.c_int(0),
-        kernel.__name__.strip("_").encode(),  # as traces show it
+        name.encode(),
     )
-    alive = (kernel, reads, list(writes), taken, given)
-    return _Call(_LIBRARY.MXEnginePushSyncND, arguments, None, alive)
+    return _Call(_LIBRARY.MXEnginePushSyncND, arguments, None, (kernel, reads, list(writes), taken, given, alive))

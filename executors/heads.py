@@ -49,14 +49,25 @@ class HeadGradients:
         self._unused = mx.nd.zeros((1,), ctx=context, dtype=plan.dtype)  # for a head that takes no gradient
         self._more = [self._unused] * (len(lowered.moved) + len(lowered.handed) + len(lowered.begun))
         self._kept: dict[str, tuple[Any, int, float]] = {}
+        self._last: tuple[object, Mapping[str, float], float, list[Any]] = None, {}, 0.0, []
 
     def of_mean(self, batch: CheckedBatch, weights: Mapping[str, float], factor: float) -> list[Any]:
-        """Return those of the weighted mean over the true rows, times a factor; queued, does not wait."""
-        heads = [
-            self._of_mean(head, batch, weights[head.name] * factor) if head.gradient else self._unused
-            for head in self._heads
-        ]
-        return heads + self._more
+        """Return those of the weighted mean over the true rows, times a factor; queued, does not wait.
+
+        Args:
+            batch: The batch.
+            weights: The weights of the losses, a mapping that never changes.
+            factor: The factor.
+        """
+        form, before, times, heads = self._last
+        if batch.form is None or form is not batch.form or before is not weights or times != factor:
+            heads = [
+                self._of_mean(head, batch, weights[head.name] * factor) if head.gradient else self._unused
+                for head in self._heads
+            ]
+            heads += self._more
+            self._last = batch.form, weights, factor, heads
+        return heads
 
     def _of_mean(self, head: Head, batch: CheckedBatch, weight: float) -> Any:
         loss, length = self._plan.losses[head.name], self._plan.losses[head.name].length

@@ -1,4 +1,4 @@
-"""Memory of the host that numpy and MXNet see at once."""
+"""Memory that kernels and numpy see as well as MXNet."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ from .._mxnet import mx
 from .capi import address_of
 
 
+def zeros(shape: tuple[int, ...], context: Any, dtype: str) -> Any:
+    """Return zeros as an NDArray whose memory is where it will stay; waits for nothing but them.
+
+    MXNet allocates memory when it is first asked for: by an operator in the queue, or by the host for an address. Where
+    both ask at once each has its own, and a kernel would work on what nobody else ever sees.
+    """
+    array = mx.nd.zeros(shape, ctx=context, dtype=dtype)
+    array.wait_to_read()
+    return array
+
+
 def host_slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
     """Return zeros as an NDArray, and numpy's view of the same memory.
 
     The memory is MXNet's, which frees it only once everything has run that was queued with it. (`mx.nd.from_numpy` lets
     go of numpy's memory at once, also where a kernel has yet to read it.)
     """
-    array = mx.nd.zeros((size,), ctx=mx.cpu(), dtype=dtype)
-    array.wait_to_read()  # it is filled with zeros in the queue
+    array = zeros((size,), mx.cpu(), dtype)
     buffer: Any = (ctypes.c_char * (size * np.dtype(dtype).itemsize)).from_address(address_of(array))
     buffer.owner = array  # numpy's view keeps the buffer alive, and that the memory
     return np.frombuffer(buffer, dtype), array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,9 +31,9 @@ class Limits:
         lengths: The length names of the plan.
         optional: Ports that may be left out.
         rows: The largest number of rows, None for any.
+        forms: The forms of batches that have been found to fit.
         clock: The clock whose output handles may be fed back, None for none.
         carries: Whether states are carried, so that rows have streams.
-        forms: The forms of batches that have been found to fit.
     """
 
     ports: Mapping[str, PortSpec]
@@ -41,9 +41,9 @@ class Limits:
     lengths: tuple[str, ...]
     optional: frozenset[str]
     rows: int | None
+    forms: Forms
     clock: Clock | None = None
     carries: bool = False
-    forms: Forms = field(default_factory=lambda: Forms({}))
 
     @staticmethod
     def of(
@@ -57,7 +57,7 @@ class Limits:
         ports = {name: spec for name, spec in plan.inputs.items() if needed is None or name in needed}
         optional = {name for name, spec in plan.inputs.items() if spec.initial is not None}.union(carried)
         optional_ports = frozenset(optional)
-        return Limits(ports, plan.inputs, plan.lengths, optional_ports, rows, clock, bool(carried), Forms(plan.inputs))
+        return Limits(ports, plan.inputs, plan.lengths, optional_ports, rows, Forms(plan.inputs), clock, bool(carried))
 
 
 class Beside(NamedTuple):
@@ -94,7 +94,8 @@ def check_batch(batch: object, limits: Limits, beside: Beside = NOTHING_BESIDE) 
             f'a batch must map input ports to arrays, as in {{"{next(iter(limits.ports), "Input")}": x}}, '
             f"got {type(batch).__name__}"
         )
-    plain = type(batch) is dict and all(found is None for found in beside)
+    alone = beside.lengths is None and beside.streams is None and beside.reset is None
+    plain = alone and type(batch) is dict
     found = limits.forms.find(batch) if plain else None
     if found is None:
         found = _Check(batch, limits, beside).run()

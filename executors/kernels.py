@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,18 +40,57 @@ def block_of(words: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64
     return host, array
 
 
-def in_turn(calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
-    """Return a function that makes some calls, one after the other."""
+class Task(NamedTuple):
+    """A kernel that is to be queued.
 
-    def call_all() -> None:
-        for call in calls:
-            call()
+    Attributes:
+        kernel: As `pushed` takes it.
+        block: What it is given.
+        reads: The NDArrays that it reads. What of them is in `writes` too may be named in both.
+        writes: The NDArrays that it writes.
+    """
 
-    return call_all
+    kernel: Any
+    block: Any
+    reads: tuple[Any, ...]
+    writes: tuple[Any, ...]
 
 
-def copying(pairs: Sequence[tuple[Any, Any]], reads: Sequence[Any], writes: Sequence[Any]) -> Callable[[], None]:
-    """Return a function that queues copies of NDArrays to others of their shape and dtype, all of them in one call.
+Stage = Union[Task, Callable[[], None]]  # what is to be queued, or a function that queues it
+
+
+def queueing(stages: Sequence[Stage]) -> list[Callable[[], None]]:
+    """Return the functions that queue some stages in order; tasks side by side are one call, and fail together."""
+    calls: list[Callable[[], None]] = []
+    tasks: list[Task] = []
+    for stage in stages:
+        if isinstance(stage, Task):
+            tasks.append(stage)
+            continue
+        if tasks:
+            calls.append(_pushed(tasks))
+            tasks = []
+        calls.append(stage)
+    return [*calls, _pushed(tasks)] if tasks else calls
+
+
+def _pushed(tasks: Sequence[Task]) -> Callable[[], None]:
+    kernel, block, *_ = tasks[0]
+    if len(tasks) > 1:
+        from .sequence_kernel import sequence_kernel
+
+        words = [number for task in tasks for number in (task.kernel.address, address_of(task.block))]
+        kernel, block = sequence_kernel(), block_of([len(tasks), *words])[1]
+    writes = {id(array): array for task in tasks for array in task.writes}
+    reads = {id(array): array for task in tasks for array in (task.block, *task.reads) if id(array) not in writes}
+    reads.pop(id(block), None)
+    name = ", ".join(task.kernel.__name__.strip("_").partition("_")[0] for task in tasks)
+    alive = [task.kernel for task in tasks]
+    return pushed(kernel, block, list(reads.values()), list(writes.values()), name, alive)
+
+
+def copying(pairs: Sequence[tuple[Any, Any]], reads: Sequence[Any], writes: Sequence[Any]) -> Stage:
+    """Return copies of NDArrays to others of their shape and dtype.
 
     Args:
         pairs: Sources and targets.
@@ -59,10 +98,16 @@ def copying(pairs: Sequence[tuple[Any, Any]], reads: Sequence[Any], writes: Sequ
         writes: The arrays that targets are views of, each once.
     """
     if not usable(writes[0].context):
-        return in_turn([prepared("_copyto", [source], [target]) for source, target in pairs])
+        calls = [prepared("_copyto", [source], [target]) for source, target in pairs]
+
+        def copy() -> None:
+            for call in calls:
+                call()
+
+        return copy
     from .copy_kernel import copy_kernel
 
     words = [len(pairs)]
     for source, target in pairs:
         words += [address_of(source), address_of(target), target.size * np.dtype(target.dtype).itemsize]
-    return pushed(copy_kernel(), block_of(words)[1], reads, writes)
+    return Task(copy_kernel(), block_of(words)[1], tuple(reads), tuple(writes))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._mxnet import mx
 from ..arguments import as_numbers, check_seed
 from ..arrays import MOST_ELEMENTS, ArraySpec, as_arrays, as_context
 from ..errors import ArgumentError, NetError, nearest
@@ -16,6 +15,7 @@ from ..plans.initializers import initial_value
 from ..plans.plan import Plan
 from ..resources import Resource
 from .handles import ArrayHandle, ArrayMapping
+from .host_memory import zeros
 
 ALIGNMENT = 16  # elements: a cache line of float32, so that every view starts where vector code likes it
 
@@ -47,7 +47,7 @@ class FlatArray:
                 f"the arrays have {end:,} elements in all, and MXNet's arrays hold at most {MOST_ELEMENTS:,}; "
                 f'the largest is "{largest.path}" {largest.shape}'
             )
-        self.array: Any = mx.nd.zeros((end,), ctx=context, dtype=dtype) if end else None
+        self.array: Any = zeros((end,), context, dtype) if end else None
 
     def view(self, *paths: str) -> Any:
         """Return a view of one array in its shape, or of several neighbours as one vector."""

@@ -4,40 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import carray
 from numba.extending import intrinsic
 
-__all__ = ["as_c_function", "carray", "compiled", "pointer"]
+__all__ = ["as_c_function", "call", "carray", "compiled", "pointer"]
 
 
-def compiled(function: Callable[[Any, Any], None], **names: Any) -> Any:
+def compiled(function: Callable[[Any, Any], None], reorders: bool = False, **names: Any) -> Any:
     """Return the kernel of a function of two addresses: MXNet's, and that of the kernel's block.
 
     Args:
         function: The function.
+        reorders: Whether sums may be taken in any order, which lets them be fast.
         names: What some of its global names stand for. Functions are compiled with it, each with the names before it.
     """
     address = numba.types.voidptr
-    return as_c_function(_with_names(function, names), numba.void(address, address))
+    math = {"reassoc"} if reorders else set()
+    return as_c_function(_with_names(function, names, math), numba.void(address, address), math)
 
 
-def as_c_function(function: Any, signature: Any) -> Any:
-    """Return a function compiled for C, to stay on disk where that is possible."""
+def as_c_function(function: Any, signature: Any, math: Collection[str] = ()) -> Any:
+    """Return a function compiled for C, to stay on disk where that is possible.
+
+    Args:
+        function: The function.
+        signature: Its signature, of numba.
+        math: What LLVM may take liberties with, by its own names.
+    """
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": set(math) or False}
     try:
-        return numba.cfunc(signature, error_model="numpy", cache=True)(function)
+        return numba.cfunc(signature, cache=True, **options)(function)
     except Exception:  # noqa: BLE001 - no folder to write, a full disk, a damaged file; what is wrong itself is so again
-        return numba.cfunc(signature, error_model="numpy")(function)
+        return numba.cfunc(signature, **options)(function)
 
 
-def _with_names(function: Any, names: dict[str, Any]) -> Any:
+def _with_names(function: Any, names: dict[str, Any], math: set[str]) -> Any:
     """Return the function with other global names, and a name of its own by which its code is found on disk again."""
     known = dict(function.__globals__)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(math).encode())
     for name, found in names.items():
         if isinstance(found, types.FunctionType):
             digest.update(_content(found))
@@ -46,7 +56,7 @@ def _with_names(function: Any, names: dict[str, Any]) -> Any:
             # Where two have one name the linker takes the code of the first for both; and numba's own names, which
             # count functions, are those of others in what another process has compiled and this one finds on disk.
             again.__qualname__ = f"{name}_{digest.hexdigest()[:16]}"
-            known[name] = numba.njit(error_model="numpy")(again)
+            known[name] = numba.njit(error_model="numpy", fastmath=math or False)(again)
         else:
             digest.update(f"{name}={found!r}".encode())
             known[name] = found
@@ -84,3 +94,16 @@ def pointer(_: Any, address: Any, like: Any) -> Any:  # noqa: ARG001 - the compi
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return numba.types.CPointer(like.dtype)(numba.int64, like), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def call(_: Any, address: Any, block: Any) -> Any:  # noqa: ARG001 - the compiler's own arguments come first
+    """Run the kernel at an address, inside of another one."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        void = ir.IntType(8).as_pointer()
+        kernel = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), (void, void)).as_pointer())
+        builder.call(kernel, (void(None), builder.inttoptr(arguments[1], void)))
+        return ir.Constant(ir.IntType(64), 0)
+
+    return numba.int64(numba.int64, numba.int64), generate

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mxtrainer as mxt
-from mxtrainer.engine.moves import Moves
+from mxtrainer.executors.guard import Guard
 from mxtrainer.plans.layers import scan
 
 Batch = dict[str, Any]
@@ -114,12 +114,13 @@ def on_move(monkeypatch: pytest.MonkeyPatch) -> OnMove:
     """Return what lets a function be called, with the number of the move, whenever a move is queued."""
 
     def install(hook: Callable[[int], None]) -> None:
-        queue, numbers = Moves.queue, count(1)
+        queue, numbers = Guard.queue, count(1)
 
-        def hooked(self: Moves, *arguments: Any) -> None:
-            hook(next(numbers))
+        def hooked(self: Guard, *arguments: Any) -> None:
+            if self.moves:
+                hook(next(numbers))
             queue(self, *arguments)
 
-        monkeypatch.setattr(Moves, "queue", hooked)
+        monkeypatch.setattr(Guard, "queue", hooked)
 
     return install

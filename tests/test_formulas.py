@@ -27,6 +27,7 @@ from mxtrainer.engine.move_block import words_of as block_words
 from mxtrainer.engine.move_kernel import move_kernel
 from mxtrainer.engine.move_operators import OperatorMove
 from mxtrainer.engine.rules import Settings
+from mxtrainer.executors.kernels import Task
 
 SIZE = 5
 KINDS = {kind: optimizer for kind, optimizer in EVERY.items() if kind != "LAMB"}  # its norms are sums, in another order
@@ -89,7 +90,11 @@ def by_mxnet(formula: Formula, constants: tuple[float, ...], move: Vectors) -> l
     )
     states = mx.nd.array(move["states"][: formula.states], dtype="float32") if formula.states else None
     place = Place(0, 0, 0, SIZE, move["settings"])
-    OperatorMove(formula, constants, (place,), Arrays(w, g, states, count), scale)(move["rate"])
+    made = OperatorMove(formula, constants, (place,), Arrays(w, g, states, count), scale)
+    made.prepare(move["rate"], 0)
+    queue = made.stage(0)
+    assert not isinstance(queue, Task)
+    queue()
     return [w.asnumpy(), *([] if states is None else states.asnumpy())]
 
 

@@ -126,16 +126,18 @@ def test_a_gradient_of_zeros_moves_nothing_and_is_finite() -> None:
 
 @pytest.mark.parametrize(("way", "dtype"), [("decay", "float32"), ("clips", "float64"), ("rules", "float64")])
 @pytest.mark.parametrize("kind", EVERY)
-def test_kernels_and_operators_give_the_same_bits(
+def test_kernels_and_operators_give_the_same_bits_but_for_what_norms_scale(
     kind: str, way: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_kernels = trained(treated(kind, way), dtype)
+    optimizer = treated(kind, way)
+    by_kernels = trained(optimizer, dtype)
     by_operators(monkeypatch)
-    found = trained(treated(kind, way), dtype)
-    if kind != "LAMB":  # whose norms are sums in another order
+    found = trained(optimizer, dtype)
+    if kind != "LAMB" and optimizer.clip_norm is None:  # norms are sums in another order
         assert_same(found, by_kernels)
     for path, array in found.items():
-        np.testing.assert_allclose(array, by_kernels[path], rtol=1e-6, atol=1e-7)
+        rounding = 1e-6 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(array, by_kernels[path], rtol=rounding, atol=0.1 * rounding)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_trace_has_the_spans_of_host_steps_and_operators(trainer: mxt.Trainer,
         operators = [event for event in events if event["pid"] == 3 and event["ph"] in "BE"]
         assert {event["name"] for event in host} == {"check", "copy", "wait for a free place", "queue", "wait"}
         assert [event["args"]["step"] for event in steps] == list(range(before + 1, before + count + 1))
-        assert sum(event["name"] == "move" for event in operators) == 2 * count
+        assert sum(event["name"] == "judge, move, copy" for event in operators) == 2 * count
         begin = min(event["ts"] for event in host)
         end = max(event["ts"] + event["dur"] for event in [*host, *steps])
         slack = 1e5  # microseconds: two clocks
