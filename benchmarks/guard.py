@@ -1,7 +1,6 @@
 """What the guard of a step costs: the same training with it, with one at every tenth step, and without, in turns.
 
-Run as ``python benchmarks/guard.py [steps]``. `SGD` has no operator of MXNet's that can be held back on the device, so
-with a guard its move goes through a copy.
+Run as ``python benchmarks/guard.py [steps]``.
 """
 
 from __future__ import annotations

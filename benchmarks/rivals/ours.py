@@ -87,7 +87,7 @@ def product(left: Floats, right: Floats) -> Callable[[], object]:
     return lambda: mx.nd.dot(one, other, out=result).wait_to_read()
 
 
-def build(workload: Workload, weights: Arrays, one_bias: bool = False) -> Ours:
+def build(workload: Workload, weights: Arrays, one_bias: bool = False, depth: int = 2) -> Ours:
     """Return a trainer of the workload; with `one_bias` the LSTMs' second biases stay 0, as for who has one."""
     chain = net(workload)
     carried = isinstance(workload, Language) and workload.carried
@@ -97,6 +97,6 @@ def build(workload: Workload, weights: Arrays, one_bias: bool = False) -> Ours:
     if isinstance(workload, Series):
         options = {"buckets": mxt.buckets.Multiple(workload.multiple)}
     optimizer = mxt.Adam(workload.learning_rate, epsilon=workload.epsilon)
-    trainer = mxt.Trainer(plan, optimizer, workload.rows, arrays=weights, carry=carried, **options)
+    trainer = mxt.Trainer(plan, optimizer, workload.rows, arrays=weights, carry=carried, depth=depth, **options)
     held = tuple(name for name in weights if one_bias and name.endswith("StateBiases"))
     return Ours(trainer, held)
