@@ -155,6 +155,7 @@ def test_norms_wait_for_nothing(gated_plan: mxt.Plan, gate: threading.Event) -> 
     gate.set()
     trainer.update(linear_batch())
     trainer.gradients.norms()  # its graph is bound
+    trainer.current_loss()  # through the gate
     gate.clear()
     begin = time.perf_counter()
     trainer.compute(linear_batch())
