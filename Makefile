@@ -1,7 +1,7 @@
 # make test                                     every check, then the tests again on the installed wheel
 # make test PYTHON=python3.9 NUMPY=1.23.5       the same on another Python and numpy, in environments of their own
 # make demo                                     runs examples/text.py
-# make bench                                    trains the same nets with other frameworks, compares and times: 20 minutes
+# make bench                                    trains the same nets with other frameworks, compares and times: 35 minutes
 # make bench ARGS="--workload tiny --rounds 3"  a part of it
 #
 # Environments lie under .venv/, one folder a combination of Python and numpy. They are made once, and again only when
