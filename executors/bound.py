@@ -24,10 +24,12 @@ from .checked import CheckedBatch
 from .handles import ArrayHandle, Clock, InputGradientHandle, OutputHandle
 from .heads import HeadGradients
 from .indices import IndexCheck, check_indices
+from .kernels import usable
 from .memory import planned_bytes, recurrent_bytes
 from .staging import InputBuffers, Staging, Want
 from .state_table import Places, StateTable
 from .store import ParameterStore
+from .threads import setting, threads_for
 
 
 class Bucket(NamedTuple):
@@ -166,7 +168,9 @@ class Bound:
         wanted = self._wanted()
         if carries:
             wanted.update(carried.wanted(bucket.batch_size))
-        self._staging = Staging(wanted, carry if carries else (), shared.buffers)
+        threads = threads_for(plan, bucket.batch_size) if usable(store.context) else None
+        before = [] if threads is None else [setting(threads)]
+        self._staging = Staging(wanted, carry if carries else (), shared.buffers, before)
         self.input_gradients = {
             port: shared.buffers.device(port, wanted[port], "gradient")
             for port in (shared.input_gradients if bucket.training else ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..errors import ArgumentError
 from ..plans.lowering import SKIPPED
 from .checked import CheckedBatch, Host, Steps
 from .host_memory import host_slot, zeros
-from .kernels import copying, queueing
+from .kernels import Stage, copying, queueing
 
 GROWTH = 1.5
 MOST_WAYS = 1024
@@ -134,12 +134,15 @@ class Staging:
         fed: Ports that someone else fills where a batch leaves them out.
         buffers: The memory that they are views of. Whoever calls `load` must know that the copy out of the slot that
             comes next is done, or call `wait`.
+        before: What is queued before the copies of a batch, in one call with them.
 
     Attributes:
         arrays: The input arrays by port, ``(batch_size, *item)`` or ``(batch_size, t, *item)``.
     """
 
-    def __init__(self, wanted: Mapping[str, Want], fed: Collection[str], buffers: InputBuffers) -> None:
+    def __init__(
+        self, wanted: Mapping[str, Want], fed: Collection[str], buffers: InputBuffers, before: Sequence[Stage] = ()
+    ) -> None:
         """Take views.
 
         Raises:
@@ -147,6 +150,7 @@ class Staging:
         """
         self._wanted = dict(wanted)
         self._fed = frozenset(fed)
+        self._before = list(before)
         self._begins = {name: name.partition(":")[2] for name in wanted if name.startswith("begins:")}
         self._buffers = buffers
         self.arrays = {name: buffers.device(name, want) for name, want in wanted.items()}
@@ -206,6 +210,9 @@ class Staging:
                 loaded.append(name)
         if loaded:
             self._copying(tuple(loaded), turn)()
+        else:
+            for call in queueing(self._before):
+                call()
         for name, array in batch.device.items():
             if name in self._wanted:
                 self._load_device(name, array, batch)
@@ -217,7 +224,9 @@ class Staging:
         copy = self._copies.get((names, turn))
         if copy is None:
             pairs = [(self._slots[name][turn][1], self.arrays[name]) for name in names]
-            (copy,) = queueing([copying(pairs, [source for source, _ in pairs], [target for _, target in pairs])])
+            (copy,) = queueing(
+                [*self._before, copying(pairs, [source for source, _ in pairs], [target for _, target in pairs])]
+            )
             self._copies[names, turn] = copy
         return copy
 

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import carray
 from numba.extending import intrinsic
 
-__all__ = ["as_c_function", "call", "carray", "compiled", "pointer"]
+__all__ = ["as_c_function", "call", "call_with", "carray", "compiled", "pointer"]
 
 
 def compiled(function: Callable[[Any, Any], None], reorders: bool = False, **names: Any) -> Any:
@@ -104,6 +104,19 @@ def call(_: Any, address: Any, block: Any) -> Any:  # noqa: ARG001 - the compile
         void = ir.IntType(8).as_pointer()
         kernel = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), (void, void)).as_pointer())
         builder.call(kernel, (void(None), builder.inttoptr(arguments[1], void)))
+        return ir.Constant(ir.IntType(64), 0)
+
+    return numba.int64(numba.int64, numba.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def call_with(_: Any, address: Any, number: Any) -> Any:  # noqa: ARG001 - the compiler's own arguments come first
+    """Call the C function of an int at an address, inside of a kernel."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        integer = ir.IntType(32)
+        function = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), (integer,)).as_pointer())
+        builder.call(function, (builder.trunc(arguments[1], integer),))
         return ir.Constant(ir.IntType(64), 0)
 
     return numba.int64(numba.int64, numba.int64), generate
