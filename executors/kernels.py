@@ -2,7 +2,7 @@
 
 MXNet's own are slow where it counts: its Adam takes five times as long as memory needs, and to queue an operator costs
 5 microseconds. A kernel makes one pass over many arrays, in one call. Where there are none, because the device is not
-the host or numba does not load, operators do the same work with the same bits.
+the host or numba does not load, operators do the same work, with the same bits but for sums in another order.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from .host_memory import host_slot, zeros
 from .kernels import Stage, copying, queueing
 
 GROWTH = 1.5
-MOST_WAYS = 1024
+MOST_WAYS = 1024  # that are remembered, of a form and a slot each
 
 
 class Want(NamedTuple):
@@ -150,7 +150,7 @@ class Staging:
         """
         self._wanted = dict(wanted)
         self._fed = frozenset(fed)
-        self._before = list(before)
+        self._before, self._alone = before, queueing(before)
         self._begins = {name: name.partition(":")[2] for name in wanted if name.startswith("begins:")}
         self._buffers = buffers
         self.arrays = {name: buffers.device(name, want) for name, want in wanted.items()}
@@ -191,11 +191,8 @@ class Staging:
     def _way(self, batch: CheckedBatch, turn: int) -> Way:
         views = [(name, self._slots[name][turn][0]) for name in batch.host if name in self._wanted]
         beside = batch.loss_from is not None or any(f"length:{name}" in self._wanted for name in batch.lengths)
-        if (
-            batch.device
-            or beside
-            or any(getattr(batch.host[name], "shape", None) != host.shape for name, host in views)
-        ):
+        fits = all(getattr(batch.host[name], "shape", None) == host.shape for name, host in views)
+        if not views or batch.device or beside or not fits:
             return Way([], None)
         return Way(views, self._copying(tuple(name for name, _ in views), turn))
 
@@ -211,7 +208,7 @@ class Staging:
         if loaded:
             self._copying(tuple(loaded), turn)()
         else:
-            for call in queueing(self._before):
+            for call in self._alone:
                 call()
         for name, array in batch.device.items():
             if name in self._wanted:
@@ -224,9 +221,8 @@ class Staging:
         copy = self._copies.get((names, turn))
         if copy is None:
             pairs = [(self._slots[name][turn][1], self.arrays[name]) for name in names]
-            (copy,) = queueing(
-                [*self._before, copying(pairs, [source for source, _ in pairs], [target for _, target in pairs])]
-            )
+            copies = copying(pairs, [source for source, _ in pairs], [target for _, target in pairs])
+            (copy,) = queueing([*self._before, copies])
             self._copies[names, turn] = copy
         return copy
 
