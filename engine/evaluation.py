@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..arguments import names
 from ..errors import ArgumentError, BatchError, Error, StepError, unknown
 from ..executors.bound import Bound, Bucket, Shared
-from ..executors.bucketed import bucket_of
+from ..executors.bucketed import bucket_of, most_rows
 from ..executors.buckets import Policy
 from ..executors.cache import Cache
 from ..executors.checked import CheckedBatch
@@ -117,7 +117,8 @@ class Evaluator:
         table = StateTable(store, carry, batch_size or 1) if carry else None
         self._streams = None if table is None else Streams(table)
         # outputs of a training step stay what they are: memory is not shared with it
-        shared = Shared(store, Clock(), InputBuffers(store.context, 1), table=table)
+        rows = most_rows(policy, batch_size, self._plan)
+        shared = Shared(store, Clock(), InputBuffers(store.context, 1), table=table, rows=rows)
         self._cache = Cache(shared, bytes_kept)
 
     def run(

@@ -87,6 +87,7 @@ class Flight:
         self._snapshot = Snapshot(self._moved) if every > 1 else None
         self._good, self._good_tick = 0, 0  # the last step, and what of it, whose arrays can be gone back to
         self._since: list[Past] = []  # the passes after it that have finished
+        self._given_up: set[int] = set()  # the numbers of passes whose step was given up
         self._accumulation = Accumulation(self._store.gradients.array)
         self.tick = 0
         self.opened: Step | None = None
@@ -105,7 +106,8 @@ class Flight:
 
     def _follow_states(self) -> None:
         """Take over the arrays of a state table that has grown."""
-        self._guards.clear()  # which write to the old ones
+        self._guards.clear()  # which write to the old ones, and take snapshots of them
+        self._move_guards.clear()
         if self._snapshot is not None:
             self._snapshot.follow()
 
@@ -176,12 +178,14 @@ class Flight:
         """Note that a step has gone well, and what can be gone back to."""
         if self._every <= 1 or (step.moves and self._guarded(step.number)):
             self._good_tick, self._since = step.tick, []
+            self._given_up = {tick for tick in self._given_up if tick > step.tick}
             self._good = step.number if step.moves else step.number - 1
             if self._streams is not None:
                 self._streams.settle(step.tick)
         elif step.has_pass:
             batch = private_copy(step.loaded, step.origin, step.number + 1, step.places)
-            self._since.append(Past(step.number, step.part, batch, step.bucket, step.places, step.weights))
+            past = Past(step.number, step.part, batch, step.bucket, step.places, step.weights, step.tick)
+            self._since.append(past)
 
     def _note_losses(self, step: Step, verdict: Verdict) -> None:
         if not step.part:
@@ -230,7 +234,7 @@ class Flight:
                 private_copy(found.loaded, found.origin, number + (found is step), found.places),
             )
             for found in self.pending
-            if found.has_pass or found is step
+            if found is step or (found.has_pass and found.tick not in self._given_up)
         ]
         if self.staged is not None:
             staged = private_copy(self.staged.loaded, self.staged.ready.origin, number)
@@ -243,7 +247,8 @@ class Flight:
         self._drain()
         if self._snapshot is not None:
             self._snapshot.restore()
-        return batches[0][1], (*((past.number, past.batch) for past in self._since), *batches[1:])
+        since = ((past.number, past.batch) for past in self._since if past.tick not in self._given_up)
+        return batches[0][1], (*since, *batches[1:])
 
     def _raise(self, error: StepError, step: Step, batch: Batch, dropped: tuple[tuple[int, Batch], ...]) -> NoReturn:
         error.batch, error.dropped = batch, dropped
@@ -262,7 +267,7 @@ class Flight:
 
         Where arrays have gone back further than the step, the batches since then are run too, the first one first.
         """
-        now = Past(step.number, step.part, batch, step.bucket, step.places, step.weights)
+        now = Past(step.number, step.part, batch, step.bucket, step.places, step.weights, step.tick)
         for past in (*self._since, now):
             with contextlib.suppress(Error):
                 ports = {**self._states_of(past), **past.batch}
@@ -291,6 +296,11 @@ class Flight:
         self._move_guards.clear()
         self._buckets.forget()
 
+    def _give_up_passes(self, number: int) -> None:
+        """Note that the passes of a step are not to be taken again, if one of them or what comes next fails."""
+        self._given_up.update(past.tick for past in self._since if past.number == number)
+        self._given_up.update(step.tick for step in self.pending if step.number == number)
+
     def _close_step(self) -> None:
         self.opened = None
         if self._on_nan == "skip":
@@ -318,7 +328,7 @@ class Flight:
         self._drain()
         if self._snapshot is not None:
             self._snapshot.restore()
-        self._since = []
+        self._since, self._given_up = [], set()
         self.losses = {step: sums for step, sums in self.losses.items() if step <= self._good}
         self.done = self._good
         if self._streams is not None:

@@ -56,6 +56,7 @@ class Pipeline(Flight):
         assert self.staged is not None  # the trainer has looked
         before = self.tick
         staged = self.staged._replace(ready=self.staged.ready._replace(order=order))
+        staged.loaded.staging.set_threads()  # which someone else's batch may have changed since
         try:
             return self._queue(staged, moves=True)
         finally:
@@ -98,6 +99,7 @@ class Pipeline(Flight):
     def discard(self) -> None:
         """Give up the step that has been begun; its number is given back."""
         assert self.opened is not None  # the trainer has looked
+        self._give_up_passes(self.opened.number)
         self._clock.turn_back(self.opened.number - 1)
         self._close_step()
 
@@ -165,12 +167,17 @@ class Pipeline(Flight):
         elif self._streams is not None:
             self._streams.undo(before)
 
-    def unstage(self) -> Batch:
-        """Take the staged batch back; return a private copy of it."""
+    def copy_of_staged(self) -> Batch:
+        """Return a private copy of the staged batch."""
         assert self.staged is not None  # the trainer has looked
-        batch = private_copy(self.staged.loaded, self.staged.ready.origin, self._clock.now + 1)
-        self.staged = None
-        return batch
+        return private_copy(self.staged.loaded, self.staged.ready.origin, self._clock.now + 1)
+
+    def unstage(self) -> Staged:
+        """Take the staged batch back: the slots behind its own may be those of steps that have yet to run."""
+        staged, self.staged = self.staged, None
+        assert staged is not None  # the trainer has looked
+        staged.loaded.staging.take_back(staged.loaded.slot)
+        return staged
 
     def _watch(self, guarded: bool, order: Order, moves: bool) -> Watch:
         return Watch(self._on_nan if guarded else None, order.paths, moves, self._clip_norm if moves else None)

@@ -170,10 +170,30 @@ class Stepper(Results):
             raise ArgumentError("lengths=, streams= and reset= belong to a batch; give them to stage(batch, ...)")
         order = self._recipe.order(self.step + 1, only, losses)
         if order.heads != steps.staged.ready.order.heads:  # it is on its way to another graph
-            steps.stage(self._ready(steps.unstage(), order))
+            self._restage(order)
         steps.make_room()
         with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
             return self._queued(steps.queue_staged(order))
+
+    def _restage(self, order: Order) -> None:
+        """Load the staged batch again, for the graph of another order.
+
+        Raises:
+            StepError: An output of a step that failed is part of it.
+        """
+        self._know_what_feeds_it()
+        ready = self._ready(self._steps.copy_of_staged(), order)
+        self._steps.stage(ready._replace(origin=self._steps.unstage().ready.origin))
+
+    def _know_what_feeds_it(self) -> None:
+        """Wait for the steps whose outputs are part of the staged batch.
+
+        Raises:
+            StepError: One failed.
+        """
+        staged = self._steps.staged
+        if staged is not None and staged.ready.origin.fed:
+            self._steps.collect()
 
     def stage(
         self,
@@ -229,7 +249,10 @@ class Stepper(Results):
             self._check_alive()
             if self._steps.staged is None:
                 raise ArgumentError("no batch is staged")
-            return self._steps.unstage()
+            self._know_what_feeds_it()
+            batch = self._steps.copy_of_staged()
+            self._steps.unstage()
+            return batch
 
     # Steps in parts
 
@@ -399,6 +422,8 @@ class Stepper(Results):
         """
         with self._alone:
             self._check_open()
+            if self._steps.failure is None:
+                return
             staged = self._steps.recover()
             self._last = None
             self._given = min(self._given, self.step)

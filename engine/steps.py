@@ -143,6 +143,7 @@ class Past(NamedTuple):
     bucket: Bucket
     places: Places | None
     weights: Mapping[str, float]
+    tick: int
 
 
 def private_copy(loaded: Loaded, origin: Origin, failed: int, places: Places | None = None) -> Batch:

@@ -108,6 +108,7 @@ class Shared:
         buffers: The memory of inputs.
         input_gradients: Input ports whose gradients are wanted.
         table: The states that are carried from pass to pass, if any are.
+        rows: The largest batch size of all graphs, where it is known, by which the number of threads is chosen.
     """
 
     store: ParameterStore
@@ -115,6 +116,7 @@ class Shared:
     buffers: InputBuffers
     input_gradients: tuple[str, ...] = ()
     table: StateTable | None = None
+    rows: int | None = None
 
 
 class Bound:
@@ -168,7 +170,7 @@ class Bound:
         wanted = self._wanted()
         if carries:
             wanted.update(carried.wanted(bucket.batch_size))
-        threads = threads_for(plan, bucket.batch_size) if usable(store.context) else None
+        threads = threads_for(plan, shared.rows or bucket.batch_size) if usable(store.context) else None
         before = [] if threads is None else [setting(threads)]
         self._staging = Staging(wanted, carry if carries else (), shared.buffers, before)
         self.input_gradients = {

@@ -123,6 +123,7 @@ class Buckets(Resource):
         self._limits = Limits.of(self.plan, None, shared.clock)
         self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
         self._graphs: dict[tuple[object, tuple[Head, ...] | None], tuple[Executor, Bound]] = {}  # by forms of batches
+        shared.rows = most_rows(policy, batch_size, self.plan)
         known = policy.known(self.plan.lengths)
         sizes = [(self.batch_size(bucket), bucket) for bucket in known]
         self._largest = max(sizes, key=lambda size: size[0] * sum(size[1].values()), default=None)
@@ -365,6 +366,11 @@ def check_batch_size(policy: Policy, batch_size: object) -> int | None:
     if own and batch_size is not None:
         raise ArgumentError(f"the buckets have batch sizes of their own: give batch_size=None, got {batch_size!r}")
     return None if own else positive_int(batch_size, "batch_size")
+
+
+def most_rows(policy: Policy, batch_size: int | None, plan: Plan) -> int | None:
+    """Return the batch size of the bucket that has most rows, the smallest one."""
+    return batch_size if batch_size is not None else policy.batch_size(policy.bucket(dict.fromkeys(plan.lengths, 1)))
 
 
 def bucket_of(policy: Policy, batch: CheckedBatch, plan: Plan) -> dict[str, int]:

@@ -13,13 +13,16 @@ from .capi import address_of
 
 
 def zeros(shape: tuple[int, ...], context: Any, dtype: str) -> Any:
-    """Return zeros as an NDArray whose memory is where it will stay; waits for nothing but them.
+    """Return zeros as an NDArray whose memory is where it will stay; on the host it waits for nothing.
 
     MXNet allocates memory when it is first asked for: by an operator in the queue, or by the host for an address. Where
-    both ask at once each has its own, and a kernel would work on what nobody else ever sees.
+    both ask at once each has its own, and a kernel would work on what nobody else ever sees. So the host asks before
+    there is anything in the queue, and sets the zeros itself.
     """
-    array = mx.nd.zeros(shape, ctx=context, dtype=dtype)
-    array.wait_to_read()
+    if context.device_type != "cpu":
+        return mx.nd.zeros(shape, ctx=context, dtype=dtype)
+    array = mx.nd.empty(shape, ctx=context, dtype=dtype)
+    ctypes.memset(address_of(array), 0, array.size * np.dtype(dtype).itemsize)
     return array
 
 

@@ -169,6 +169,7 @@ class GraphJudge:
         }
         arguments = {f"{kind}:{n}": array for kind, arrays in inputs.items() for n, array in enumerate(arrays)}
         symbols = {kind: [mx.sym.var(f"{kind}:{n}") for n in range(len(arrays))] for kind, arrays in inputs.items()}
+        symbols["other"] = [mx.sym.cast(symbol, dtype=np.dtype(seen.passed.dtype).name) for symbol in symbols["other"]]
         raw = bind_plain(_graph(symbols, watch), arguments, context)
         self.packed, self.scale, self.go, self.skipped, *selected = raw.outputs
         self._run = forward_of(raw)

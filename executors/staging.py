@@ -169,6 +169,15 @@ class Staging:
             self._fill_in(frozenset(batch.left_out))
         return turn
 
+    def take_back(self, slot: int) -> None:
+        """Let the batch that was loaded last not have been loaded: its slot is the next one again."""
+        self._buffers.turn = slot
+
+    def set_threads(self) -> None:
+        """Queue what comes before the copies of a batch, alone."""
+        for call in self._alone:
+            call()
+
     def _load_as_before(self, batch: CheckedBatch, turn: int) -> bool:
         """Load a batch if its form is known to be copied as it is; return whether."""
         if batch.form is None:
@@ -208,8 +217,7 @@ class Staging:
         if loaded:
             self._copying(tuple(loaded), turn)()
         else:
-            for call in self._alone:
-                call()
+            self.set_threads()
         for name, array in batch.device.items():
             if name in self._wanted:
                 self._load_device(name, array, batch)

@@ -19,7 +19,10 @@ from ..plans.types import item_of
 from .kernels import Task, block_of
 
 LEAST = 2_000_000  # arithmetic operations of the largest operator, from which two threads are faster than one
-_ONE_WORKER = {"", "1"}  # values of MXNET_CPU_WORKER_NTHREADS with which the engine has one thread for operators
+_ONE_WORKER = {  # values of variables with which the engine has one thread for operators
+    "MXNET_CPU_WORKER_NTHREADS": {"", "1"},
+    "MXNET_ENGINE_TYPE": {"", "ThreadedEnginePerDevice"},
+}
 
 
 def threads_for(plan: Plan, batch_size: int) -> int | None:
@@ -50,7 +53,7 @@ def setting(number: int) -> Task:
 @lru_cache(None)
 def _openmp() -> tuple[int, int] | None:
     """Return the address of what sets the number of threads, and how many there are; None where one is all."""
-    if os.environ.get("MXNET_CPU_WORKER_NTHREADS", "") not in _ONE_WORKER:
+    if any(os.environ.get(name, "") not in usual for name, usual in _ONE_WORKER.items()):
         return None
     try:
         library: Any = ctypes.CDLL("libgomp.so.1")  # which MXNet has loaded

@@ -91,7 +91,7 @@ def judged(judge_class: Any, case: Case, numbers: dict[str, Any], dtype: str) ->
         losses={"Loss": arrays["loss"]},
         trained=["Loss"] if case["trained"] else [],
         states=[arrays["watched"]],
-        others=[mx.nd.ones((2, 2), dtype=dtype)],
+        others=[mx.nd.ones((2, 2), dtype=dtype), mx.nd.ones((3,), dtype="int32")],
         gradients=gradients,
         flat=arrays["gradients"],
         auxiliary=[(arrays["new"], arrays["old"][1:5].reshape((2, 2)))],

@@ -44,11 +44,28 @@ seen = [step(small, 4), step(large, 400), step(small, 4), small.evaluate({"Input
 print(usable(mx.cpu()), seen)
 """
 
+STAGED = """
+large.stage({"Input": np.zeros((32, 400)), "Target": np.zeros((32, 400))})
+after_small = step(small, 4)
+large.update()
+print(after_small, look())
+"""
+TOKENS = """
+net = mxt.NetChain([mxt.LSTM(64), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(64))})
+buckets = mxt.buckets.Tokens(1024, mxt.buckets.Fixed([4, 256]))
+tokens = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=None, buckets=buckets)
+counts = []
+for rows, steps in ((256, 4), (4, 256)):
+    tokens.update({port: np.zeros((rows, steps, 64)) for port in ("Input", "Target")})
+    counts.append(look())
+print(*counts)
+"""
 
-def threads_seen(**environment: str) -> str:
+
+def threads_seen(program: str = PROGRAM, **environment: str) -> str:
     variables = {**os.environ, "OMP_NUM_THREADS": "3", **environment}
     found = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=variables, capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True, cwd=ROOT
     )
     return found.stdout.strip()
 
@@ -59,6 +76,7 @@ def threads_seen(**environment: str) -> str:
         ({}, [1, 3, 1, 1]),
         ({"OMP_NUM_THREADS": "1"}, [1, 1, 1, 1]),
         ({"MXNET_CPU_WORKER_NTHREADS": "2"}, [3, 3, 3, 3]),  # nobody knows which of the workers would be told
+        ({"MXNET_ENGINE_TYPE": "NaiveEngine"}, [3, 3, 3, 3]),  # whose worker is the caller's own thread
     ],
 )
 def test_each_net_has_the_threads_that_its_size_asks_for(environment: dict[str, str], expected: list[int]) -> None:
@@ -66,3 +84,17 @@ def test_each_net_has_the_threads_that_its_size_asks_for(environment: dict[str, 
     if usable == "False":
         pytest.skip("there are no kernels")
     assert seen == str(expected)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        pytest.param(STAGED, "1 3", id="a staged batch, after another net's"),
+        pytest.param(TOKENS, "3 3", id="buckets of other batch sizes"),
+    ],
+)
+def test_a_net_has_the_same_threads_at_every_step(more: str, expected: str) -> None:
+    first, _, last = threads_seen(PROGRAM + more).partition("\n")
+    if first.startswith("False"):
+        pytest.skip("there are no kernels")
+    assert last == expected
