@@ -85,7 +85,7 @@ def measured(kind: str, count: int) -> dict[str, float]:
     report = trainer.buckets.report()
     found = {
         "planned": report.bytes_planned / 2**20,
-        "kept by operators": sum(bucket.bytes_recurrent for bucket in report.buckets) / 2**20,
+        "kept by operators": sum(bucket.bytes_operators for bucket in report.buckets) / 2**20,
         "allocated": allocated(),
         "resident": resident() - before,
     }

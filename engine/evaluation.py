@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..arguments import names
 from ..errors import ArgumentError, BatchError, Error, StepError, unknown
-from ..executors.bound import Bound, Bucket, Shared
+from ..executors.blueprint import Bucket
+from ..executors.bound import Bound, Shared
 from ..executors.bucketed import bucket_of, most_rows
 from ..executors.buckets import Policy
 from ..executors.cache import Cache

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ..arguments import as_array, names, positive_int
 from ..errors import ArgumentError, BatchError, Error, NetError, StepError, unknown
 from ..executors.batch import Batch
-from ..executors.bound import Bucket, Shared
+from ..executors.blueprint import Bucket
+from ..executors.bound import Shared
 from ..executors.bucketed import BYTES_KEPT
 from ..executors.cache import Cache
 from ..executors.checked import CheckedBatch

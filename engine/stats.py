@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..executors.bound import Bucket
+from ..executors.blueprint import Bucket
 from ..executors.checked import CheckedBatch
 from ..mappings import FrozenMapping
 from .trace import STEPS, Timeline

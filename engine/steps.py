@@ -10,7 +10,8 @@ import numpy as np
 
 from .._mxnet import mx
 from ..executors.batch import Batch
-from ..executors.bound import Bound, Bucket, Loaded
+from ..executors.blueprint import Bucket
+from ..executors.bound import Bound, Loaded
 from ..executors.checked import CheckedBatch
 from ..executors.executor import Executor
 from ..executors.guard import Guard

@@ -8,70 +8,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._mxnet import mx
 from ..arrays import ArraySpec
 from ..errors import Error, StepError
 from ..mappings import FrozenMapping
-from ..plans.lowering import ROW_MASK, SKIPPED, Head, Split, lower, training_heads
-from . import carried
+from ..plans.lowering import ROW_MASK
 from .binding import bind
+from .blueprint import Blueprint, Bucket
 from .capi import backward_of, forward_of
 from .carried import Carried
 from .checked import CheckedBatch
+from .graph_memory import GraphMemory, memory_of
 from .handles import ArrayHandle, Clock, InputGradientHandle, OutputHandle
 from .heads import HeadGradients
 from .indices import IndexCheck, check_indices
 from .kernels import usable
-from .memory import planned_bytes, recurrent_bytes
-from .staging import InputBuffers, Staging, Want
+from .staging import InputBuffers, Staging
 from .state_table import Places, StateTable
 from .store import ParameterStore
 from .threads import setting, threads_for
-
-
-class Bucket(NamedTuple):
-    """What a graph is bound for.
-
-    Attributes:
-        batch_size: The number of rows.
-        lengths: The number of steps by length name, as pairs.
-        padded: Whether examples may be shorter; a graph for full ones is faster.
-        training: With gradients, dropout and the batch's own statistics, or with none of them.
-        heads: What it computes; None: all outputs of the plan.
-        skips: Whether first steps of examples may have no loss.
-        carry_at: After how many steps carried states are taken; None: at the end.
-    """
-
-    batch_size: int
-    lengths: tuple[tuple[str, int], ...]
-    padded: bool = False
-    training: bool = True
-    heads: tuple[Head, ...] | None = None
-    skips: bool = False
-    carry_at: int | None = None
-
-    @staticmethod
-    def holding(
-        batch: CheckedBatch,
-        batch_size: int,
-        lengths: Mapping[str, int],
-        training: bool = True,
-        heads: tuple[Head, ...] | None = None,
-    ) -> Bucket:
-        """Return what a graph of this size is bound for, so that it does what a batch needs and no more."""
-        at = batch.carry_at
-        if at is not None and at >= max(lengths.values()):
-            at = None  # no example goes on after that
-        padded, skips = batch.pads(lengths), batch.loss_from is not None
-        return Bucket(batch_size, tuple(lengths.items()), padded, training, heads, skips, at)
-
-    def __str__(self) -> str:
-        """Show the size and the lengths."""
-        steps = "".join(f", {name}={count}" for name, count in self.lengths)
-        return f"(batch_size={self.batch_size}{steps})"
 
 
 class Loaded(NamedTuple):
@@ -118,6 +75,11 @@ class Shared:
     table: StateTable | None = None
     rows: int | None = None
 
+    def blueprint(self, bucket: Bucket) -> Blueprint:
+        """Return the graph for a bucket, and the shapes of its arrays."""
+        carry = {} if self.table is None else self.table.carry
+        return Blueprint(self.store.plan, bucket, carry, self.store.frozen, self.input_gradients)
+
 
 class Bound:
     """A graph bound to its arrays.
@@ -129,6 +91,7 @@ class Bound:
 
     Attributes:
         bucket: What it is bound for.
+        blueprint: The graph.
         plan: The plan.
         store: Parameters, gradients and auxiliary arrays.
         lengths: The number of steps by length name, padding included.
@@ -147,36 +110,18 @@ class Bound:
     def __init__(self, bucket: Bucket, shared: Shared, neighbour: Bound | None = None) -> None:
         """Lower and bind."""
         store = shared.store
+        self.blueprint = blueprint = shared.blueprint(bucket)
         self.bucket = bucket
         self.plan = plan = store.plan
-        self.lengths = dict(bucket.lengths)
+        self.lengths, self.ports = blueprint.lengths, blueprint.ports
         self.store = store
         self.clock = shared.clock
-        carry = {} if shared.table is None else shared.table.carry
-        heads = bucket.heads or training_heads(plan)
-        carries = bool(carry) and {head.name for head in heads}.issuperset(carry.values())
-        self._lowered = lower(
-            plan,
-            self.lengths,
-            heads,
-            training=bucket.training,
-            padded=bucket.padded,
-            skips=bucket.skips,
-            split=Split(bucket.carry_at, carry) if carries and bucket.carry_at is not None else None,
-            frozen=store.frozen,
-        )
-        read = set(self._lowered.inputs.values())
-        self.ports = {name: spec for name, spec in plan.inputs.items() if name in read}
-        wanted = self._wanted()
-        if carries:
-            wanted.update(carried.wanted(bucket.batch_size))
+        self._lowered = blueprint.lowered
         threads = threads_for(plan, shared.rows or bucket.batch_size) if usable(store.context) else None
         before = [] if threads is None else [setting(threads)]
-        self._staging = Staging(wanted, carry if carries else (), shared.buffers, before)
+        self._staging = Staging(blueprint.wanted, blueprint.carry, shared.buffers, before)
         self.input_gradients = {
-            port: shared.buffers.device(port, wanted[port], "gradient")
-            for port in (shared.input_gradients if bucket.training else ())
-            if port in wanted
+            port: shared.buffers.device(port, blueprint.wanted[port], "gradient") for port in blueprint.input_gradients
         }
         self._mask = None
         if self._lowered.masked:
@@ -197,10 +142,10 @@ class Bound:
         self._run_backward: tuple[list[Any], Callable[[], None]] = [], lambda: None
         lengths = {name: self._staging.arrays[f"length:{name}"] for name in self.lengths if bucket.padded}
         self.carried: Carried | None = None
-        if carries and shared.table is not None:
+        if blueprint.carry and shared.table is not None:
             begin = len(self._lowered.heads) + len(self._lowered.moved)
             outputs = self.raw_outputs()
-            states = {port: outputs[output] for port, output in carry.items()}
+            states = {port: outputs[output] for port, output in blueprint.carry.items()}
             middle = begin + len(self._lowered.handed)
             states.update(zip(self._lowered.handed, self._outputs[begin:middle]))
             begun = dict(zip(self._lowered.begun, self._outputs[middle:]))
@@ -214,34 +159,15 @@ class Bound:
 
     # What the graph is bound to
 
-    def _wanted(self) -> dict[str, Want]:
-        rows = self.bucket.batch_size
-        wanted = {}
-        if self.bucket.padded:
-            wanted = {f"length:{name}": Want((rows,), self.plan.dtype) for name in self.lengths}
-        for name, spec in self.ports.items():
-            initial = spec.initial if isinstance(spec.initial, float) else 0.0
-            wanted[name] = Want(spec.shape(rows, self.lengths), spec.transfer_dtype, spec.length, initial)
-        wanted.update({name: Want((rows,), self.plan.dtype) for name in self._lowered.begins})
-        if self._lowered.skips:
-            wanted[SKIPPED] = Want((rows,), self.plan.dtype)
-        return wanted
-
     def _arguments(self) -> dict[str, Any]:
-        arguments = {name: self._staging.arrays[port] for name, port in self._lowered.inputs.items()}
-        own = [*self._lowered.lengths, *self._lowered.begins, *([SKIPPED] if self._lowered.skips else [])]
-        arguments.update({name: self._staging.arrays[name] for name in own})
+        arguments = {name: self._staging.arrays[wanted] for name, wanted in self.blueprint.staged.items()}
         arguments.update({name: self.store.argument(*paths) for name, paths in self._lowered.arrays.items()})
         if self._mask is not None:
             arguments[ROW_MASK] = self._mask
         return arguments
 
     def _gradients(self) -> dict[str, Any]:
-        if not self.bucket.training:
-            return {}
-        trained = self.store.gradients.specs
-        arrays = {name: paths for name, paths in self._lowered.arrays.items() if paths[0] in trained}
-        gradients = {name: self.store.gradient(*paths) for name, paths in arrays.items()}
+        gradients = {name: self.store.gradient(*paths) for name, paths in self.blueprint.trained.items()}
         for name, port in self._lowered.inputs.items():
             if port in self.input_gradients:
                 gradients[name] = self.input_gradients[port]
@@ -407,20 +333,10 @@ class Bound:
         """The input arrays and the host memory in front of them."""
         return self._staging.bytes
 
-    @property
-    def bytes_input_gradients(self) -> int:
-        """The gradients of inputs."""
-        return sum(array.size * np.dtype(array.dtype).itemsize for array in self.input_gradients.values())
-
     @cached_property
-    def bytes_planned(self) -> int:
-        """What MXNet plans for outputs and everything in between."""
-        return planned_bytes(self.raw.debug_str())
-
-    @property
-    def bytes_recurrent(self) -> int:
-        """What recurrent operators keep for themselves, about."""
-        return recurrent_bytes(self.plan, self.bucket.batch_size, self.lengths) if self.bucket.training else 0
+    def memory(self) -> GraphMemory:
+        """What it takes beside the arrays that graphs share."""
+        return memory_of(self.blueprint, self.raw.debug_str())[0]
 
 
 def step_seed(seed: int, step: int, part: int = 0) -> int:

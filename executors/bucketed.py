@@ -15,7 +15,8 @@ from ..plans.lowering import Head
 from ..plans.plan import Plan
 from ..resources import Resource
 from ..tables import table
-from .bound import Bound, Bucket, Shared
+from .blueprint import Bucket
+from .bound import Bound, Shared
 from .buckets import Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .checked import CheckedBatch
@@ -37,7 +38,7 @@ class BucketReport:
         rows: The true rows of all passes.
         padding: The share of steps that were padding or missing rows, from 0 to 1.
         bytes_planned: What MXNet plans for its graphs, the largest of them; 0 once released.
-        bytes_recurrent: What recurrent operators keep for themselves, about; 0 once released.
+        bytes_operators: What operators keep for themselves, about; 0 once released.
         binds: How often a graph of it was bound.
         seconds_bind: How long the last bind took, in seconds.
         evictions: How often a graph of it was released to make room.
@@ -49,7 +50,7 @@ class BucketReport:
     rows: int
     padding: float
     bytes_planned: int
-    bytes_recurrent: int
+    bytes_operators: int
     binds: int
     seconds_bind: float
     evictions: int
@@ -83,14 +84,14 @@ class BucketedReport:
                 bucket.hits,
                 f"{bucket.padding:.1%}",
                 f"{bucket.bytes_planned:,}",
-                f"{bucket.bytes_recurrent:,}",
+                f"{bucket.bytes_operators:,}",
                 bucket.binds,
                 f"{bucket.seconds_bind:.4f}",
                 bucket.evictions,
             ]
             for bucket in self.buckets
         ]
-        head = ["bucket", "rows", "hits", "padding", "bytes planned", "recurrent", "binds", "seconds", "evictions"]
+        head = ["bucket", "rows", "hits", "padding", "bytes planned", "operators", "binds", "seconds", "evictions"]
         return f"{table(head, rows)}\nbytes of inputs {self.bytes_inputs:,}, padding {self.padding:.1%}"
 
 
@@ -323,8 +324,8 @@ def _report(found: list[tuple[Bucket, Entry]]) -> BucketReport:
         hits=sum(entry.hits for entry in entries),
         rows=sum(entry.rows for entry in entries),
         padding=_padding(entries),
-        bytes_planned=max((one.bytes_planned for one in bound), default=0),
-        bytes_recurrent=sum(one.bytes_recurrent for one in bound),
+        bytes_planned=max((one.memory.bytes_planned for one in bound), default=0),
+        bytes_operators=sum(one.memory.bytes_operators for one in bound),
         binds=sum(entry.binds for entry in entries),
         seconds_bind=entries[-1].seconds_bind,
         evictions=sum(entry.evictions for entry in entries),

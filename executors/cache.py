@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import Error
-from .bound import Bound, Bucket, Shared
-from .memory import return_freed
+from .blueprint import Bucket
+from .bound import Bound, Shared
+from .host_memory import return_freed
 
 
 @dataclass
@@ -117,14 +118,14 @@ class Cache:
         entry.bound = bound
         entry.seconds_bind = time.perf_counter() - begin
         entry.binds += 1
-        entry.bytes = bound.bytes_recurrent + bound.bytes_planned
+        entry.bytes = bound.memory.bytes_operators + bound.memory.bytes_planned
         self._make_room(bucket)
         return entry
 
     def _neighbour(self) -> Bound | None:
         """Return the graph with the most memory, which has room for most others."""
         living = [entry.bound for entry in self.entries.values() if entry.bound is not None]
-        return max(living, key=lambda bound: bound.bytes_planned, default=None)
+        return max(living, key=lambda bound: bound.memory.bytes_planned, default=None)
 
     def _make_room(self, newest: Bucket) -> None:
         if self._bytes_kept is None:

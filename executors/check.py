@@ -13,7 +13,8 @@ from ..errors import ArgumentError
 from ..plans.compile import compile_plan
 from ..plans.plan import Plan
 from ..reports import Report
-from .bound import Bound, Bucket, Shared
+from .blueprint import Bucket
+from .bound import Bound, Shared
 from .checked import CheckedBatch, Host, Steps
 from .handles import Clock
 from .heads import count

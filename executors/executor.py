@@ -15,12 +15,13 @@ from ..mappings import FrozenMapping
 from ..plans.lowering import Head, check_lengths
 from ..plans.plan import Plan
 from ..resources import Resource
-from .bound import Bound, Bucket, Loaded, Shared
+from .blueprint import Bucket
+from .bound import Bound, Loaded, Shared
 from .cache import Cache
 from .checked import CheckedBatch
 from .handles import ArrayMapping, Clock, OutputHandle
 from .inputs import Beside, Limits, check_batch
-from .memory import MemoryReport
+from .memory import MemoryReport, report_of
 from .staging import InputBuffers
 from .store import ParameterStore
 
@@ -310,15 +311,13 @@ class Executor(Resource):
         """Return how many bytes its arrays take, and what MXNet plans for everything between inputs and outputs."""
         last = self._cache.last if self._pass == self._cache.shared.clock.now else None
         bound = last or self._bound(Bucket(self.batch_size, self._key, training=self.training))
-        return MemoryReport(
-            bucket=str(bound.bucket),
+        return report_of(
+            str(bound.bucket),
+            [bound.memory],
             bytes_parameters=self.store.parameters.bytes,
             bytes_gradients=self.store.gradients.bytes if self.training else 0,
             bytes_auxiliary=self.store.auxiliary.bytes,
             bytes_inputs=bound.bytes_inputs,
-            bytes_input_gradients=bound.bytes_input_gradients,
-            bytes_planned=bound.bytes_planned,
-            bytes_recurrent=bound.bytes_recurrent,
         )
 
     def __repr__(self) -> str:

@@ -14,7 +14,8 @@ from ..plans.compile import compile_plan
 from ..plans.derived import without_dropout
 from ..plans.plan import Plan
 from ..reports import Report
-from .bound import Bound, Bucket, Shared
+from .blueprint import Bucket
+from .bound import Bound, Shared
 from .checked import CheckedBatch
 from .handles import Clock
 from .heads import count

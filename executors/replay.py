@@ -12,7 +12,8 @@ import numpy as np
 
 from .._mxnet import mx
 from ..plans.plan import Plan
-from .bound import Bound, Bucket, Shared
+from .blueprint import Bucket
+from .bound import Bound, Shared
 from .checked import CheckedBatch
 from .handles import Clock
 from .staging import InputBuffers

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,11 @@ class Places:
         return np.where(self.begins == INITIAL, self.ends, np.int32(SPARE))
 
 
+def bytes_of_states(plan: Plan, ports: Iterable[str]) -> int:
+    """Return the size in memory of one stream's states."""
+    return sum(math.prod(plan.inputs[port].shape(1, {})) for port in ports) * np.dtype(plan.dtype).itemsize
+
+
 class StateTable:
     """The carried states by place.
 
@@ -77,8 +83,7 @@ class StateTable:
     @property
     def bytes_per_stream(self) -> int:
         """The size of one stream's states in memory."""
-        sizes = (int(np.prod(array.shape[1:])) for array in self.arrays.values())
-        return sum(sizes) * np.dtype(self._plan.dtype).itemsize
+        return bytes_of_states(self._plan, self.carry)
 
     def grow(self, places: int) -> None:
         """Move to larger arrays; queued, does not wait. Nothing that could fail is queued before it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,24 +15,28 @@ from ..plans.initializers import initial_value
 from ..plans.plan import Plan
 from ..resources import Resource
 from .handles import ArrayHandle, ArrayMapping
-from .host_memory import zeros
+from .host_memory import return_freed, zeros
 
+TIDY_FROM = 2**22  # bytes of parameters, from which what was needed to draw them is given back
 ALIGNMENT = 16  # elements: a cache line of float32, so that every view starts where vector code likes it
 
 
-class FlatArray:
-    """Arrays side by side in one NDArray.
+class Layout:
+    """Where arrays lie in one flat array.
 
     Attributes:
-        array: ``(elements,)``, with gaps of zeros between the arrays; None where there are no arrays.
         specs: The arrays by path.
         offsets: Where each begins.
+        size: The number of elements, with the gaps between arrays.
+        dtype: Their dtype.
     """
 
-    def __init__(
-        self, specs: Mapping[str, ArraySpec], together: set[tuple[str, str]], context: Any, dtype: str
-    ) -> None:
-        """Lay the arrays out, in order; those of `together` follow their neighbour without a gap."""
+    def __init__(self, specs: Mapping[str, ArraySpec], dtype: str, together: Collection[tuple[str, str]] = ()) -> None:
+        """Lay the arrays out, in order; those of `together` follow their neighbour without a gap.
+
+        Raises:
+            NetError: They have more elements than MXNet's arrays can hold.
+        """
         self.specs = dict(specs)
         self.offsets: dict[str, int] = {}
         end, before = 0, ""
@@ -47,7 +51,41 @@ class FlatArray:
                 f"the arrays have {end:,} elements in all, and MXNet's arrays hold at most {MOST_ELEMENTS:,}; "
                 f'the largest is "{largest.path}" {largest.shape}'
             )
-        self.array: Any = zeros((end,), context, dtype) if end else None
+        self.size = end
+        self.dtype = dtype
+
+    @property
+    def bytes(self) -> int:
+        """The size in memory."""
+        return self.size * np.dtype(self.dtype).itemsize
+
+    @classmethod
+    def of_parameters(cls, plan: Plan, without: Collection[str] = ()) -> Layout:
+        """Return the layout of a plan's parameters, or of their gradients, which frozen ones have not."""
+        together = {pair for node in plan.nodes.values() for group in node.packs for pair in zip(group, group[1:])}
+        specs = {path: spec for path, spec in plan.parameters.items() if path not in without}
+        return cls(specs, plan.dtype, together)
+
+    @classmethod
+    def of_auxiliary(cls, plan: Plan) -> Layout:
+        """Return the layout of a plan's auxiliary arrays."""
+        return cls(plan.auxiliary, plan.dtype)
+
+
+class FlatArray:
+    """Arrays side by side in one NDArray.
+
+    Attributes:
+        array: ``(elements,)``, with gaps of zeros between the arrays; None where there are no arrays.
+        specs: The arrays by path.
+        offsets: Where each begins.
+        bytes: The size in memory.
+    """
+
+    def __init__(self, layout: Layout, context: Any) -> None:
+        """Allocate it."""
+        self.specs, self.offsets, self.bytes = layout.specs, layout.offsets, layout.bytes
+        self.array: Any = zeros((layout.size,), context, layout.dtype) if layout.size else None
 
     def view(self, *paths: str) -> Any:
         """Return a view of one array in its shape, or of several neighbours as one vector."""
@@ -58,20 +96,11 @@ class FlatArray:
         shape = self.specs[last].shape
         return flat.reshape(shape) if shape else flat
 
-    def fill(self, values: Mapping[str, NDArray[Any]]) -> None:
-        """Set all arrays; waits."""
-        if self.array is None:
-            return
-        flat = np.zeros(self.array.shape, self.array.dtype)
-        for path, found in values.items():
-            begin = self.offsets[path]
-            flat[begin : begin + found.size] = found.reshape(-1)
-        self.array[:] = flat
-
-    @property
-    def bytes(self) -> int:
-        """The size in memory."""
-        return 0 if self.array is None else int(self.array.size * np.dtype(self.array.dtype).itemsize)
+    def fill(self, value_of: Callable[[ArraySpec], NDArray[Any]]) -> None:
+        """Set all arrays, one after the other, so that no more than one is on the host at once; waits."""
+        for path, spec in self.specs.items():
+            view = self.view(path)
+            view[:] = value_of(spec).reshape(view.shape)
 
 
 class ParameterStore(Resource):
@@ -112,17 +141,12 @@ class ParameterStore(Resource):
         self.seed = check_seed(seed)
         self.frozen = frozenset(frozen)
         given = {} if arrays is None else _start_values(plan, as_arrays(arrays))
-        together = {pair for node in plan.nodes.values() for group in node.packs for pair in zip(group, group[1:])}
-        self._together = together
-        self.parameters = FlatArray(plan.parameters, together, self.context, plan.dtype)
-        self.auxiliary = FlatArray(plan.auxiliary, set(), self.context, plan.dtype)
+        self.parameters = FlatArray(Layout.of_parameters(plan), self.context)
+        self.auxiliary = FlatArray(Layout.of_auxiliary(plan), self.context)
         for flat in (self.parameters, self.auxiliary):
-            flat.fill(
-                {
-                    path: given[path] if path in given else initial_value(spec, self.seed)
-                    for path, spec in flat.specs.items()
-                }
-            )
+            flat.fill(lambda spec: given[spec.path] if spec.path in given else initial_value(spec, self.seed))
+        if self.parameters.bytes > TIDY_FROM:
+            return_freed()
         self.version = 0
         self._exposed = False
         self._gradients: FlatArray | None = None
@@ -133,8 +157,7 @@ class ParameterStore(Resource):
     def gradients(self) -> FlatArray:
         """The flat array of gradients, laid out as the parameters that are not frozen."""
         if self._gradients is None:
-            trained = {path: spec for path, spec in self.plan.parameters.items() if path not in self.frozen}
-            self._gradients = FlatArray(trained, self._together, self.context, self.plan.dtype)
+            self._gradients = FlatArray(Layout.of_parameters(self.plan, without=self.frozen), self.context)
         return self._gradients
 
     def argument(self, *paths: str) -> Any:

@@ -28,6 +28,7 @@ from .errors import ArgumentError as ArgumentError
 from .errors import BatchError as BatchError
 from .errors import Error as Error
 from .errors import FileFormatError as FileFormatError
+from .errors import MemoryBudgetError as MemoryBudgetError
 from .errors import NetError as NetError
 from .errors import StaleHandleError as StaleHandleError
 from .errors import StepError as StepError
@@ -37,6 +38,7 @@ from .executors.bucketed import BucketedExecutor as BucketedExecutor
 from .executors.check import check_gradients as check_gradients
 from .executors.executor import Executor as Executor
 from .executors.executor import instantiate as instantiate
+from .executors.memory import MemoryReport as MemoryReport
 from .executors.padding import check_padding as check_padding
 from .executors.ragged import Ragged as Ragged
 from .plans import initializers as initializers
@@ -126,6 +128,8 @@ __all__ = [
     "Map",
     "MeanAbsoluteLoss",
     "MeanSquaredLoss",
+    "MemoryBudgetError",
+    "MemoryReport",
     "NetChain",
     "NetError",
     "NetGraph",

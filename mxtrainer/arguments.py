@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
+import re
 import secrets
 import warnings
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeGuard
 
 LARGEST, SMALLEST = (float(bound) for bound in (np.finfo(np.float32).max, np.finfo(np.float32).tiny))
+UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
 _LIMITS = {
     "least": (operator.ge, "at least"),
     "above": (operator.gt, "above"),
@@ -52,6 +54,23 @@ def non_negative_int(value: object, what: str) -> int:
     if not is_integer(value) or value < 0:
         raise ArgumentError(f"{what} must be a non-negative integer, got {value!r}")
     return int(value)
+
+
+def byte_count(value: object, what: str) -> int:
+    """Return a number of bytes, given as one or as text such as "512MB", of 2**20 bytes each.
+
+    Raises:
+        ArgumentError: It is neither.
+
+    Example:
+        >>> byte_count("1.5KB", "bytes")
+        1536
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(KB|MB|GB|)", value) if isinstance(value, str) else None
+    count = int(float(match[1]) * UNITS[match[2]]) if match is not None else value
+    if not is_integer(count) or count < 1:
+        raise ArgumentError(f'{what} must be a positive integer, or text such as "512MB", got {value!r}')
+    return int(count)
 
 
 def names(value: object, what: str) -> tuple[str, ...]:

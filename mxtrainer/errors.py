@@ -8,6 +8,7 @@ Error
 ├── UnknownNameError   no such port, array, layer or bucket     (also a KeyError)
 ├── StepError          an earlier step failed on the device
 ├── StaleHandleError   an output was overwritten by a later step
+├── MemoryBudgetError  it does not fit into the memory that there is, or that it may take
 └── FileFormatError    a file or a JSON text is not what it should be
 ```
 """
@@ -84,6 +85,10 @@ class StepError(Error):
 
 class StaleHandleError(Error):
     """An output handle was read after a later pass had overwritten it."""
+
+
+class MemoryBudgetError(Error):
+    """Something does not fit into the memory that it may take, or that there is; nothing was allocated."""
 
 
 class FileFormatError(Error):

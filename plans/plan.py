@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arrays import ArraySpec
 from ..errors import FileFormatError
@@ -17,6 +17,13 @@ from ..values import UNREADABLE, canonical_json, open_json
 from .graph import Graph, Source, Types, shared_lines
 from .net import NetGraph
 from .types import Index, PortType, Sequence, item_of, length_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as SequenceOf
+
+    from ..engine.optimizers import Optimizer
+    from ..executors.buckets import Policy
+    from ..executors.memory import MemoryReport
 
 FORMAT, VERSION = "mxtrainer-plan", 1
 NEWLINE = "\\n"  # as the DOT language writes it
@@ -225,6 +232,105 @@ class Plan:
         checked = check_lengths(self, lengths or {})
         text = str(lower(self, checked, training_heads(self), training=training, padded=padded).symbol.debug_str())
         return re.sub(r"\binfo=[0-9a-f]+", "info=kernel", text)  # an address, which each process has its own
+
+    def memory(
+        self,
+        batch_size: int | None,
+        lengths: Mapping[str, int] | None = None,
+        *,
+        optimizer: Optimizer | None = None,
+        buckets: Policy | None = None,
+        depth: int = 2,
+        guard: bool | int = True,
+        carry: bool | Mapping[str, str] = False,
+        input_gradients: SequenceOf[str] = (),
+    ) -> MemoryReport:
+        """Return what a trainer with these arguments takes in memory, by a bind that allocates nothing.
+
+        With `lengths` it is of batches whose every example has so many steps, with `buckets` of all buckets, with
+        padding. What an evaluation takes comes beside it. Figures of what operators keep beside MXNet's plan are
+        measured on its build for the CPU.
+
+        Args:
+            batch_size: As for `Trainer`.
+            lengths: As for `Trainer`.
+            optimizer: The optimizer; None: what an executor takes, without one.
+            buckets: As for `Trainer`; a policy whose buckets are known.
+            depth: As for `Trainer`.
+            guard: As for `Trainer`.
+            carry: As for `Trainer`.
+            input_gradients: As for `Trainer`.
+
+        Raises:
+            ArgumentError: An argument is not usable, or lengths are missing.
+            NetError: There is nothing to train, an array would be too large for MXNet, or a state cannot be carried.
+
+        Example:
+            >>> from mxtrainer import Adam, Linear, MeanSquaredLoss, NetChain, Vector, compile_plan
+            >>> plan = compile_plan(NetChain([Linear(64), MeanSquaredLoss()], inputs={"Input": Vector(64)}))
+            >>> report = plan.memory(batch_size=32, optimizer=Adam())
+            >>> report.bytes_parameters, report.bytes_optimizer
+            (16640, 33280)
+        """
+        from ..engine.forecast import forecast  # the only way up: a trainer's memory is asked of its plan
+
+        return forecast(
+            self,
+            batch_size,
+            lengths,
+            optimizer=optimizer,
+            buckets=buckets,
+            depth=depth,
+            guard=guard,
+            carry=carry,
+            input_gradients=input_gradients,
+        )
+
+    def max_batch(
+        self,
+        bytes: str | float,  # noqa: A002 - the word that a user would write
+        lengths: Mapping[str, int] | None = None,
+        **trainer: Any,
+    ) -> int:
+        """Return the largest batch size with which a trainer takes no more than so many bytes.
+
+        Args:
+            bytes: A number, text such as "2GB" (of 2**30 bytes), or a fraction of what is free, such as 0.5.
+            lengths: As for `memory`.
+            **trainer: What else `memory` takes.
+
+        Raises:
+            MemoryBudgetError: Not even one row fits.
+            ArgumentError: An argument is not usable.
+            NetError: As for `memory`.
+
+        Example:
+            >>> from mxtrainer import Adam, Linear, MeanSquaredLoss, NetChain, Vector, compile_plan
+            >>> plan = compile_plan(NetChain([Linear(64), MeanSquaredLoss()], inputs={"Input": Vector(64)}))
+            >>> largest = plan.max_batch("64MB", optimizer=Adam())
+            >>> plan.memory(largest, optimizer=Adam()).bytes_total <= 2**26
+            True
+        """
+        from ..engine.forecast import max_batch
+
+        return max_batch(self, bytes, lengths, **trainer)
+
+    def max_length(self, bytes: str | float, batch_size: int, **trainer: Any) -> int:  # noqa: A002 - as above
+        """Return the largest number of steps with which a trainer takes no more than so many bytes.
+
+        Args:
+            bytes: As for `max_batch`.
+            batch_size: As for `memory`.
+            **trainer: What else `memory` takes, but buckets.
+
+        Raises:
+            MemoryBudgetError: Not even one step fits.
+            ArgumentError: The plan has not one length, or an argument is not usable.
+            NetError: As for `memory`.
+        """
+        from ..engine.forecast import max_length
+
+        return max_length(self, bytes, batch_size, **trainer)
 
     def graph(self) -> str:
         """Return the plan as a graph in the DOT language, for graphviz.

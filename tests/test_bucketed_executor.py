@@ -114,7 +114,7 @@ def test_evicted_graphs_are_freed(plan: mxt.Plan) -> None:
         executor.backward()
     assert graphs_alive() - before == 1
     assert [bucket.evictions for bucket in bucketed.report().buckets] == [1] * 5 + [0]
-    assert [bucket.bytes_recurrent > 0 for bucket in bucketed.report().buckets] == [False] * 5 + [True]
+    assert [bucket.bytes_operators > 0 for bucket in bucketed.report().buckets] == [False] * 5 + [True]
 
 
 def test_a_trainer_keeps_no_evicted_graphs(plan: mxt.Plan) -> None:
@@ -135,7 +135,7 @@ def test_a_released_bucket_gives_its_memory_back_and_comes_again(plan: mxt.Plan)
     bucketed.release({"t": 8})
     bucketed.release({"t": 4})
     assert graphs_alive() == before
-    assert {bucket.bytes_recurrent for bucket in bucketed.report().buckets} == {0}
+    assert {bucket.bytes_operators for bucket in bucketed.report().buckets} == {0}
     with pytest.raises(mxt.StaleHandleError, match="was released"):
         assert executor.outputs
     for again in (executor, bucketed.executor({"t": 4})):
@@ -160,7 +160,7 @@ def test_what_is_no_bucket_is_not_released(plan: mxt.Plan, bucket: Any, kind: ty
     bucketed.executor({"t": 4}).forward(batch_of(4))
     with pytest.raises(kind, match=text):
         bucketed.release(bucket)
-    assert [bucket.bytes_recurrent > 0 for bucket in bucketed.report().buckets] == [True, True]
+    assert [bucket.bytes_operators > 0 for bucket in bucketed.report().buckets] == [True, True]
 
 
 @pytest.mark.parametrize(

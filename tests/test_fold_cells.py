@@ -96,7 +96,7 @@ def test_a_recurrent_layer_may_run_over_a_constant_at_every_step(layer: Layer) -
     batch = {"Input": ragged([4, 2, 3], WIDTH), "Memory": ragged([2, 4, 1], 3)}
     assert mxt.check_gradients(plan, batch).exact
     assert mxt.check_padding(plan, batch).exact
-    small, large = (mxt.instantiate(plan, ROWS, {"t": steps, "s": 4}).memory().bytes_recurrent for steps in (4, 8))
+    small, large = (mxt.instantiate(plan, ROWS, {"t": steps, "s": 4}).memory().bytes_operators for steps in (4, 8))
     assert 0 < large == pytest.approx(2 * small, abs=1)
 
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...arguments import as_array, is_integer, positive_int
+from ...arguments import as_array, byte_count, positive_int
+from ...arrays import as_context
 from ...errors import ArgumentError
 from ...plans.plan import Plan
 from ...tables import table
 from ...values import register
-from ..bound import Bound, Bucket, Shared
-from ..handles import Clock
-from ..staging import InputBuffers
-from ..store import ParameterStore
+from ..blueprint import Blueprint, Bucket
+from ..graph_memory import dry_bind
 from .policies import Fixed, Steps
 
-UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
 ONLY_LENGTH = "t"  # what the one length is called where nothing tells its name
 PROBE_ROWS = 256  # MXNet reports its plan in MB, so that few rows would be lost in rounding
 
@@ -110,9 +107,8 @@ def fit(
             raise ArgumentError(f"fit: plan must be a plan (see compile_plan), got {plan!r}")
         policy.check(plan.lengths)
         names = names if isinstance(lengths, Mapping) else plan.lengths
-        sizes = tuple(
-            (tuple(bucket.values()), _rows_that_fit(plan, bucket, _bytes(bytes))) for bucket in policy.known(names)
-        )
+        most = byte_count(bytes, "bytes")
+        sizes = tuple((tuple(bucket.values()), _rows_that_fit(plan, bucket, most)) for bucket in policy.known(names))
     elif batch_size is not None:
         size = positive_int(batch_size, "batch_size")
         sizes = tuple((tuple(bucket.values()), size) for bucket in policy.known(names))
@@ -203,17 +199,6 @@ def _rows_that_fit(plan: Plan, bucket: Mapping[str, int], budget: int) -> int:
 
 def bytes_per_row(plan: Plan, lengths: Mapping[str, int]) -> int:
     """Return about how many bytes a row takes in training, without parameters; nothing of that size is allocated."""
-    store = ParameterStore(plan)
     bucket = Bucket(PROBE_ROWS, tuple((name, lengths[name]) for name in plan.lengths), padded=True)
-    bound = Bound(bucket, Shared(store, Clock(), InputBuffers(store.context, 1)))
-    return -(-(bound.bytes_planned + bound.bytes_recurrent + bound.bytes_inputs) // PROBE_ROWS)
-
-
-def _bytes(value: object) -> int:
-    """Return a number of bytes, given as one or as text such as "512MB"."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(KB|MB|GB|)", value) if isinstance(value, str) else None
-    if match is not None:
-        return int(float(match[1]) * UNITS[match[2]])
-    if is_integer(value) and value > 0:
-        return int(value)
-    raise ArgumentError(f'bytes must be a positive integer, or text such as "512MB", got {value!r}')
+    memory, _ = dry_bind(Blueprint(plan, bucket), as_context("cpu"))
+    return -(-(memory.bytes_planned + memory.bytes_operators + 2 * memory.bytes_inputs) // PROBE_ROWS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import Callable, ClassVar
 
 from ..._mxnet import mx
@@ -25,8 +26,8 @@ from .base import (
     set_fields,
     side_by_side,
 )
+from .images import as_item, as_plain, is_image
 
-IMAGE = 3  # axes: channels, height, width
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
@@ -142,9 +143,11 @@ class Elementwise(ShapeKeeping):
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
         """Return the function's operator."""
         exact = node.dtype == "float64" and self.function in EXACT
-        if self.function == "relu" and node.dtype == "float32" and len(node.ports.input_item().shape) == IMAGE:
+        item = node.ports.input_item()
+        if self.function == "relu" and is_image(item, node.dtype):
             return _relu_of_image(symbol)
-        return (EXACT if exact else FUNCTIONS)[self.function](symbol)
+        function = (EXACT if exact else FUNCTIONS)[self.function]
+        return as_item(function(as_plain(symbol, item, node.dtype)), item, node.dtype)
 
 
 @register
@@ -171,7 +174,9 @@ class GradientScale(ShapeKeeping):
 
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
         """Return one gradientmultiplier."""
-        return mx.sym.contrib.gradientmultiplier(symbol, scalar=self.scale)
+        item = node.ports.input_item()
+        scaled = mx.sym.contrib.gradientmultiplier(as_plain(symbol, item, node.dtype), scalar=self.scale)
+        return as_item(scaled, item, node.dtype)
 
 
 @register
@@ -207,7 +212,11 @@ class Dropout(ShapeKeeping):
 
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
         """Return one Dropout in training, and nothing in evaluation."""
-        return mx.sym.Dropout(symbol, p=self.probability) if node.training and self.random else symbol
+        if not node.training or not self.random:
+            return symbol
+        item = node.ports.input_item()
+        dropped = mx.sym.Dropout(as_plain(symbol, item, node.dtype), p=self.probability)
+        return as_item(dropped, item, node.dtype)
 
 
 @register
@@ -315,12 +324,15 @@ class Threading(JoiningLayer):
 
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Apply the function from left to right."""
-        first, *rest = node.inputs.values()
+        port = node.ports.output()
+        symbols = list(node.inputs.values())
         if self.function in ("divide", "power"):
-            rest = [node.hide(symbol, node.ports.input("2"), 1.0) for symbol in rest]
-        for symbol in rest:
-            first = THREADED[self.function](first, symbol)
-        return {"Output": first}
+            symbols[1:] = [node.hide(symbol, port, 1.0) for symbol in symbols[1:]]
+        if self.function == "plus" or isinstance(port, Sequence):  # to add oneDNN knows how
+            return {"Output": reduce(THREADED[self.function], symbols)}
+        item = item_of(port)
+        plain = (as_plain(symbol, item, node.dtype) for symbol in symbols)
+        return {"Output": as_item(reduce(THREADED[self.function], plain), item, node.dtype)}
 
 
 @register

@@ -23,6 +23,7 @@ from .base import (
     set_fields,
 )
 from .elementwise import ShapeKeeping
+from .images import settled
 
 
 @register
@@ -84,7 +85,7 @@ class BatchNorm(ShapeKeeping):
         factor = node.array("Scaling") * mx.sym.rsqrt(variance + self.epsilon)
         scaled = mx.sym.broadcast_mul(centred, _per_channel(factor))
         normed = mx.sym.broadcast_add(scaled, _per_channel(node.array("Biases")))
-        return mx.sym.reshape(normed, shape=(-1, *item.shape))
+        return settled(mx.sym.reshape(normed, shape=(-1, *item.shape)), item, node.dtype)
 
     # Both return the elements less the mean, and the variance. The mean is taken off first: folded into the shift, it
     # would cost as many digits as it is larger than the deviation.
@@ -176,7 +177,9 @@ class LayerNorm(ShapeKeeping):
         item = node.ports.input_item()
         gamma, beta = (mx.sym.reshape(node.array(name), shape=(-1,)) for name in ("Scaling", "Biases"))
         normed = mx.sym.LayerNorm(flatten(symbol, item), gamma, beta, axis=-1, eps=self.epsilon)
-        return normed if len(item.shape) == 1 else mx.sym.reshape(normed, shape=(-1, *item.shape))
+        if len(item.shape) == 1:
+            return normed
+        return settled(mx.sym.reshape(normed, shape=(-1, *item.shape)), item, node.dtype)
 
 
 @register

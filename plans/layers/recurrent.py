@@ -230,7 +230,7 @@ class BasicRecurrent(Recurrent):
 
     gates: ClassVar[int] = 1
     freezing: ClassVar[tuple[float, ...] | None] = (-BLOCKED,)
-    reserve: ClassVar[float] = 6.4
+    reserve: ClassVar[float] = 3.6
     states: ClassVar[tuple[str, ...]] = ("State",)
 
     size: int
@@ -310,7 +310,7 @@ class LSTM(Recurrent):
 
     gates: ClassVar[int] = 4
     freezing: ClassVar[tuple[float, ...] | None] = (-SHUT, SHUT, 0.0, 0.0)
-    reserve: ClassVar[float] = 17.7
+    reserve: ClassVar[float] = 15.4
     states: ClassVar[tuple[str, ...]] = ("State", "CellState")
 
     size: int
@@ -359,7 +359,7 @@ class GRU(Recurrent):
     """
 
     gates: ClassVar[int] = 3
-    reserve: ClassVar[float] = 13.6
+    reserve: ClassVar[float] = 10.9
     states: ClassVar[tuple[str, ...]] = ("State",)
 
     size: int

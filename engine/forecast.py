@@ -1,0 +1,133 @@
+"""What a trainer, or an executor, would take in memory, before any of it is allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..arguments import names, positive_int
+from ..arrays import as_context
+from ..errors import ArgumentError, Error, MemoryBudgetError
+from ..executors.blueprint import Blueprint, Bucket
+from ..executors.bucketed import check_batch_size
+from ..executors.buckets import Policy
+from ..executors.executor import SLOTS, check_input_gradients
+from ..executors.free_memory import budget_of
+from ..executors.graph_memory import dry_bind
+from ..executors.memory import MemoryReport, report_of
+from ..executors.state_table import RESERVED, bytes_of_states
+from ..executors.store import Layout
+from ..plans.plan import Plan
+from .optimizers import Optimizer
+from .options import check_trainable, guarding_of, policy_of
+from .rules import resolve
+from .state import carry_of
+
+MOST = 2**31  # rows or steps: an array of MXNet has fewer elements
+
+
+def forecast(
+    plan: Plan,
+    batch_size: int | None,
+    lengths: Mapping[str, int] | None = None,
+    *,
+    buckets: Policy | None = None,
+    optimizer: Optimizer | None = None,
+    depth: int = 2,
+    guard: bool | int = True,
+    carry: bool | Mapping[str, str] = False,
+    input_gradients: Sequence[str] = (),
+) -> MemoryReport:
+    """Return what a trainer with these arguments takes; without an optimizer what an executor does.
+
+    Raises:
+        ArgumentError: An argument is not usable.
+        NetError: The plan has nothing to train, or a state cannot be carried.
+    """
+    trained = optimizer is not None
+    if trained:
+        check_trainable(plan, optimizer)
+    policy = policy_of(plan, lengths, buckets)
+    size = check_batch_size(policy, batch_size)
+    known = policy.known(plan.lengths) or ({},)
+    if plan.lengths and known == ({},):
+        raise ArgumentError(
+            f"memory depends on the lengths: give lengths={dict.fromkeys(plan.lengths, 64)}, or buckets= that end"
+        )
+    frozen, states = _of_optimizer(plan, optimizer)
+    every = guarding_of(guard, None)[0] if trained else 0
+    carried = carry_of(plan, carry) if trained else {}
+    wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
+    graphs = []
+    for bucket in known:
+        own = policy.batch_size(bucket)
+        rows = size if own is None else own
+        assert rows is not None  # by check_batch_size
+        drawn = Bucket(rows, tuple(bucket.items()), padded=buckets is not None and bool(plan.lengths))
+        graphs.append(dry_bind(Blueprint(plan, drawn, carried, frozen, wanted), as_context("cpu"))[0])
+    slots = positive_int(depth, "depth") + 1 if trained else SLOTS
+    gradients = Layout.of_parameters(plan, without=frozen).bytes
+    fixed = {
+        "bytes_parameters": Layout.of_parameters(plan).bytes,
+        "bytes_auxiliary": Layout.of_auxiliary(plan).bytes,
+        "bytes_optimizer": states * gradients,
+        "bytes_states": bytes_of_states(plan, carried) * (RESERVED + (size or 1)),
+    }
+    return report_of(
+        _title(size, known),
+        graphs,
+        **fixed,
+        bytes_gradients=gradients,
+        bytes_snapshot=sum(fixed.values()) if every > 1 else 0,
+        bytes_inputs=max(graph.bytes_inputs for graph in graphs) * (1 + slots),
+    )
+
+
+def _of_optimizer(plan: Plan, optimizer: Optimizer | None) -> tuple[frozenset[str], int]:
+    """Return the arrays that stay as they are, and how many arrays of states there are for each gradient."""
+    if optimizer is None:
+        return frozenset(), 0
+    rules = resolve(optimizer.pairs, optimizer.settings, tuple(plan.parameters))
+    return frozenset(path for path, found in rules.items() if found.frozen), optimizer.formula.states
+
+
+def _title(size: int | None, known: Sequence[Mapping[str, int]]) -> str:
+    steps = "" if len(known) != 1 else "".join(f", {name}={count}" for name, count in known[0].items())
+    rows = "by bucket" if size is None else str(size)
+    return f"batch_size={rows}{steps}" + (f", {len(known)} buckets" if len(known) > 1 else "")
+
+
+def max_batch(plan: Plan, limit: object, lengths: Mapping[str, int] | None, **options: Any) -> int:
+    """Return the largest batch size that fits; see `Plan.max_batch`."""
+    return _largest(lambda rows: forecast(plan, rows, lengths, **options), limit, "one row")
+
+
+def max_length(plan: Plan, limit: object, batch_size: int, **options: Any) -> int:
+    """Return the largest number of steps that fits; see `Plan.max_length`."""
+    if len(plan.lengths) != 1:
+        lengths = ", ".join(plan.lengths) or "none"
+        raise ArgumentError(f"max_length is of plans with one length; this one has {lengths}")
+    (name,) = plan.lengths
+    return _largest(lambda steps: forecast(plan, batch_size, {name: steps}, **options), limit, "one step")
+
+
+def _largest(report_of_size: Callable[[int], MemoryReport], limit: object, least: str) -> int:
+    """Return the largest number whose report is within the limit: twice as large until it is not, then in between."""
+    most = budget_of(limit)
+    smallest = report_of_size(1)
+    if smallest.bytes_total > most:
+        raise MemoryBudgetError(f"not even {least} fits into {most:,} bytes:\n{smallest}")
+    fits, beyond = 1, 2
+    while beyond <= MOST and _fits(report_of_size, beyond, most):
+        fits, beyond = beyond, 2 * beyond
+    while beyond - fits > 1:
+        middle = (fits + beyond) // 2
+        fits, beyond = (middle, beyond) if _fits(report_of_size, middle, most) else (fits, middle)
+    return fits
+
+
+def _fits(report_of_size: Callable[[int], MemoryReport], size: int, most: int) -> bool:
+    try:
+        return report_of_size(size).bytes_total <= most
+    except Error:  # an array has more elements than MXNet can hold
+        return False
