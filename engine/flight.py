@@ -15,6 +15,7 @@ from ..executors.bound import Bound
 from ..executors.bucketed import Buckets
 from ..executors.guard import Chain, Guard, Verdict
 from ..executors.handles import Clock
+from ..executors.host_memory import bytes_of
 from ..executors.indices import check_indices
 from ..executors.inputs import Limits, check_batch
 from ..executors.judges import Watch
@@ -116,6 +117,14 @@ class Flight:
 
     def _states(self) -> list[Any]:
         return [] if self._streams is None else list(self._streams.table.arrays.values())
+
+    def bytes_beside(self) -> dict[str, int]:
+        """Return what the optimizer, carried states and a snapshot take, by the parts of a `MemoryReport`."""
+        return {
+            "bytes_optimizer": bytes_of(self._moves.states),
+            "bytes_states": bytes_of(self._states()),
+            "bytes_snapshot": 0 if self._snapshot is None else bytes_of(self._moved()),
+        }
 
     # Waiting
 

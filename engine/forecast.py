@@ -7,7 +7,7 @@ from typing import Any
 
 from ..arguments import names, positive_int
 from ..arrays import as_context
-from ..errors import ArgumentError, Error, MemoryBudgetError
+from ..errors import ArgumentError, MemoryBudgetError, NetError
 from ..executors.blueprint import Blueprint, Bucket
 from ..executors.bucketed import check_batch_size
 from ..executors.buckets import Policy
@@ -54,7 +54,7 @@ def forecast(
         raise ArgumentError(
             f"memory depends on the lengths: give lengths={dict.fromkeys(plan.lengths, 64)}, or buckets= that end"
         )
-    frozen, states = _of_optimizer(plan, optimizer)
+    frozen, _ = _of_optimizer(plan, optimizer)
     every = guarding_of(guard, None)[0] if trained else 0
     carried = carry_of(plan, carry) if trained else {}
     wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
@@ -66,21 +66,32 @@ def forecast(
         drawn = Bucket(rows, tuple(bucket.items()), padded=buckets is not None and bool(plan.lengths))
         graphs.append(dry_bind(Blueprint(plan, drawn, carried, frozen, wanted), as_context("cpu"))[0])
     slots = positive_int(depth, "depth") + 1 if trained else SLOTS
+    fixed = fixed_parts(plan, optimizer, carried, size, every)
+    inputs = max(graph.bytes_inputs for graph in graphs) * (1 + slots)
+    return report_of(_title(size, known), graphs, **fixed, bytes_inputs=inputs)
+
+
+def fixed_parts(
+    plan: Plan, optimizer: Optimizer | None, carried: Mapping[str, str], rows: int | None, every: int
+) -> dict[str, int]:
+    """Return what is taken whatever the batches are, by the parts of a `MemoryReport`.
+
+    Args:
+        plan: The plan.
+        optimizer: The optimizer, or None.
+        carried: The states that are carried.
+        rows: The batch size, where there is one.
+        every: Every so many steps one is guarded; a snapshot is kept if there are others.
+    """
+    frozen, states = _of_optimizer(plan, optimizer)
     gradients = Layout.of_parameters(plan, without=frozen).bytes
-    fixed = {
+    moved = {
         "bytes_parameters": Layout.of_parameters(plan).bytes,
         "bytes_auxiliary": Layout.of_auxiliary(plan).bytes,
         "bytes_optimizer": states * gradients,
-        "bytes_states": bytes_of_states(plan, carried) * (RESERVED + (size or 1)),
+        "bytes_states": bytes_of_states(plan, carried) * (RESERVED + (rows or 1)),
     }
-    return report_of(
-        _title(size, known),
-        graphs,
-        **fixed,
-        bytes_gradients=gradients,
-        bytes_snapshot=sum(fixed.values()) if every > 1 else 0,
-        bytes_inputs=max(graph.bytes_inputs for graph in graphs) * (1 + slots),
-    )
+    return {**moved, "bytes_gradients": gradients, "bytes_snapshot": sum(moved.values()) if every > 1 else 0}
 
 
 def _of_optimizer(plan: Plan, optimizer: Optimizer | None) -> tuple[frozenset[str], int]:
@@ -112,22 +123,31 @@ def max_length(plan: Plan, limit: object, batch_size: int, **options: Any) -> in
 
 
 def _largest(report_of_size: Callable[[int], MemoryReport], limit: object, least: str) -> int:
-    """Return the largest number whose report is within the limit: twice as large until it is not, then in between."""
     most = budget_of(limit)
+
+    def fits(size: int) -> bool:
+        try:
+            return report_of_size(size).bytes_total <= most
+        except NetError:  # an array has more elements than MXNet can hold
+            return False
+
     smallest = report_of_size(1)
     if smallest.bytes_total > most:
         raise MemoryBudgetError(f"not even {least} fits into {most:,} bytes:\n{smallest}")
-    fits, beyond = 1, 2
-    while beyond <= MOST and _fits(report_of_size, beyond, most):
-        fits, beyond = beyond, 2 * beyond
-    while beyond - fits > 1:
-        middle = (fits + beyond) // 2
-        fits, beyond = (middle, beyond) if _fits(report_of_size, middle, most) else (fits, middle)
-    return fits
+    return largest_that(fits)
 
 
-def _fits(report_of_size: Callable[[int], MemoryReport], size: int, most: int) -> bool:
-    try:
-        return report_of_size(size).bytes_total <= most
-    except Error:  # an array has more elements than MXNet can hold
-        return False
+def largest_that(fits: Callable[[int], bool]) -> int:
+    """Return the largest number that fits, 0 for none, where all below it do: twice as large until it does not.
+
+    Example:
+        >>> largest_that(lambda number: number <= 100)
+        100
+    """
+    found, beyond = 0, 1
+    while beyond <= MOST and fits(beyond):
+        found, beyond = beyond, 2 * beyond
+    while beyond - found > 1:
+        middle = (found + beyond) // 2
+        found, beyond = (middle, beyond) if fits(middle) else (found, middle)
+    return found

@@ -68,6 +68,11 @@ class Moves:
         parameters, _, states, counts = self._arrays
         return [parameters, *([] if states is None else [states]), counts]
 
+    @property
+    def states(self) -> list[Any]:
+        """The optimizer's state, if it has any."""
+        return [] if self._arrays.states is None else [self._arrays.states]
+
     def close(self) -> None:
         """Let go of the state."""
         self._arrays = self._arrays._replace(states=None)

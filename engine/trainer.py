@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import names, positive_int
+from ..arrays import as_context
 from ..errors import ArgumentError, Error, StepError
+from ..executors.blueprint import Blueprint
 from ..executors.bound import Shared
-from ..executors.bucketed import BYTES_KEPT, Buckets, check_batch_size
+from ..executors.bucketed import BYTES_KEPT, Buckets
 from ..executors.buckets import Policy
 from ..executors.executor import check_input_gradients
 from ..executors.handles import Clock
 from ..executors.inputs import Limits
+from ..executors.memory import MemoryReport, report_of
 from ..executors.rows import check_flags, check_streams
 from ..executors.staging import InputBuffers
 from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..plans.plan import Plan
 from .evaluation import Evaluation, Evaluator
+from .forecast import fixed_parts
+from .memory_budget import sizes_of
 from .moves import Moves
 from .optimizers import Optimizer
 from .options import check_trainable, guarding_of, policy_of
@@ -63,8 +69,13 @@ class Trainer(Stepper):
         input_gradients: Input ports whose gradients are wanted, in `gradients`.
         bytes_kept: How many bytes the graphs of buckets may hold, about, before the least recently used are released;
             None: any.
+        memory_budget: How many bytes all of it may take: a number, text such as "2GB" (of 2**30 bytes), or a fraction
+            of what is free, such as 0.5. Graphs that do not fit together are released; with ``batch_size=None`` each
+            bucket has as many rows as fit; and where that is not enough, operators run again in the backward pass
+            instead of being kept, which changes no bit. None: what is free.
 
     Raises:
+        MemoryBudgetError: It does not fit.
         ArgumentError: An argument is not usable.
         NetError: The plan has nothing to train, a start value does not fit it, or a state cannot be carried.
         UnknownNameError: There is no port to be carried.
@@ -100,26 +111,31 @@ class Trainer(Stepper):
         total_steps: int | None = None,
         input_gradients: Sequence[str] = (),
         bytes_kept: int | None = BYTES_KEPT,
+        memory_budget: str | float | None = None,
     ) -> None:
         """Allocate the arrays; where there is one bucket, bind its graph for full batches."""
         check_trainable(plan, optimizer)
         recipe = Recipe(plan, optimizer, total_steps)
         self._plan = plan
         policy = policy_of(plan, lengths, buckets)
-        self._batch_size = check_batch_size(policy, batch_size)
         self._depth = positive_int(depth, "depth")
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
         carried = carry_of(plan, carry)
-        store = ParameterStore(plan, device, seed, arrays, recipe.frozen)
         every, reaction = guarding_of(guard, on_nan)
+        fixed = fixed_parts(plan, optimizer, carried, batch_size, every)
+        slots = self._depth + 1  # one more for what is staged
+        draw = partial(Blueprint, plan, carry=carried, frozen=recipe.frozen, input_gradients=wanted)
+        context = as_context(device)
+        self._batch_size, policy, room = sizes_of(plan, batch_size, policy, memory_budget, fixed, slots, context, draw)
+        store = ParameterStore(plan, device, seed, arrays, recipe.frozen)
         moves = Moves(optimizer, store, recipe.rules, self._depth)
         clock = Clock()
-        buffers = InputBuffers(store.context, self._depth + 1, keeps=True)  # one more for what is staged
+        buffers = InputBuffers(store.context, slots, keeps=True)
         self._streams = _streams(store, carried, state_capacity, self._batch_size)
         table = None if self._streams is None else self._streams.table
         shared = Shared(store, clock, buffers, wanted, table)
-        self._bucketed = Buckets(shared, policy, self._batch_size, True, kept)
+        self._bucketed = Buckets(shared, policy, self._batch_size, True, kept, room)
         self._evaluator = Evaluator(store, policy, self._batch_size, clock, kept, carried)
         limits = Limits.of(plan, self._batch_size, clock, carried=carried)
         steps = Pipeline(
@@ -240,6 +256,34 @@ class Trainer(Stepper):
         """Wait for all queued steps; return where in time a change now is."""
         self._collect()
         return self._steps.tick + self._half
+
+    def memory(self) -> MemoryReport:
+        """Return what the trainer takes now, as far as its graphs are bound; does not wait.
+
+        `Plan.memory` says it before. What evaluations take comes beside it.
+
+        Raises:
+            Error: The trainer is closed.
+
+        Example:
+            >>> from mxtrainer import Adam, Linear, MeanSquaredLoss, NetChain, Vector, compile_plan
+            >>> plan = compile_plan(NetChain([Linear(64), MeanSquaredLoss()], inputs={"Input": Vector(64)}))
+            >>> trainer = Trainer(plan, Adam(), batch_size=32)
+            >>> trainer.memory().bytes_total == plan.memory(32, optimizer=Adam()).bytes_total
+            True
+        """
+        self._check_open()
+        rows = f"batch_size={'by bucket' if self._batch_size is None else self._batch_size}"
+        graphs = self._bucketed.graphs()
+        return report_of(
+            f"the trainer, {rows}, {len(graphs)} graphs",
+            graphs,
+            bytes_parameters=self._store.parameters.bytes,
+            bytes_auxiliary=self._store.auxiliary.bytes,
+            bytes_gradients=self._store.gradients.bytes,
+            bytes_inputs=self._bucketed.bytes_inputs,
+            **self._steps.bytes_beside(),
+        )
 
     def evaluate(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from .._mxnet import mx
 from ..errors import Error
 from ..plans.lowering import Lowered
 
+MIRROR = "MXNET_BACKWARD_DO_MIRROR"
 _TOKEN = "token"  # noqa: S105 - a name in the graph
 
 
@@ -38,8 +40,13 @@ def bind(
         neighbour: Another executor, whose memory for outputs and everything in between this one uses too.
 
     Raises:
-        Error: MXNet refuses the graph, or cannot allocate its memory.
+        Error: MXNet refuses the graph, or cannot allocate its memory; or a variable is set that changes all graphs.
     """
+    if os.environ.get(MIRROR, "0") not in {"", "0"}:
+        raise Error(
+            f"the environment variable {MIRROR} is set: it lets operators run again that must not, keeps more than "
+            f"memory_budget= does, and is slower; unset it"
+        )
     symbol, arguments, gradients = lowered.symbol, dict(arguments), dict(gradients)
     if not gradients:
         symbol = mx.sym.Group([symbol, mx.sym.identity(mx.sym.var(_TOKEN))])

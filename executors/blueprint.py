@@ -80,6 +80,7 @@ class Blueprint:
         wanted: The input arrays by port; true lengths are under "length:" and their name, and which rows of a port
             start at what was learned under "begins:" and its name.
         input_gradients: The ports of `ports` whose gradients are wanted.
+        repeated: How much of the forward pass runs again in the backward pass, as a share of its time, about.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Blueprint:
         self.ports = {name: spec for name, spec in plan.inputs.items() if name in read}
         self.wanted = self._wanted()
         self.input_gradients = tuple(port for port in input_gradients if bucket.training and port in self.wanted)
+        self.repeated = 0.0
         self._frozen = frozen
 
     def _wanted(self) -> dict[str, Want]:

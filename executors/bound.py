@@ -80,12 +80,16 @@ class Shared:
         carry = {} if self.table is None else self.table.carry
         return Blueprint(self.store.plan, bucket, carry, self.store.frozen, self.input_gradients)
 
+    def bound(self, bucket: Bucket) -> Bound:
+        """Return a graph of its own for a bucket."""
+        return Bound(self.blueprint(bucket), self)
+
 
 class Bound:
     """A graph bound to its arrays.
 
     Args:
-        bucket: What it is bound for.
+        blueprint: The graph.
         shared: The arrays that it shares with others.
         neighbour: Another graph whose memory for outputs and everything in between it uses too, or None.
 
@@ -107,11 +111,11 @@ class Bound:
         Error: MXNet cannot bind it.
     """
 
-    def __init__(self, bucket: Bucket, shared: Shared, neighbour: Bound | None = None) -> None:
-        """Lower and bind."""
+    def __init__(self, blueprint: Blueprint, shared: Shared, neighbour: Bound | None = None) -> None:
+        """Bind."""
         store = shared.store
-        self.blueprint = blueprint = shared.blueprint(bucket)
-        self.bucket = bucket
+        self.blueprint = blueprint
+        self.bucket = bucket = blueprint.bucket
         self.plan = plan = store.plan
         self.lengths, self.ports = blueprint.lengths, blueprint.ports
         self.store = store

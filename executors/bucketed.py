@@ -21,7 +21,9 @@ from .buckets import Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .checked import CheckedBatch
 from .executor import Executor, check_input_gradients, share
+from .graph_memory import GraphMemory
 from .inputs import Beside, Limits, check_batch
+from .room import Room
 from .store import ParameterStore
 
 BYTES_KEPT = 2**30
@@ -104,6 +106,7 @@ class Buckets(Resource):
         batch_size: The number of rows, None where the policy has one for every bucket.
         training: Whether executors have gradients.
         bytes_kept: How many bytes graphs may hold, about; None: any.
+        room: What everything must fit into; None: what is free.
 
     Attributes:
         plan: The plan.
@@ -112,7 +115,13 @@ class Buckets(Resource):
     """
 
     def __init__(
-        self, shared: Shared, policy: Policy, batch_size: int | None, training: bool, bytes_kept: int | None
+        self,
+        shared: Shared,
+        policy: Policy,
+        batch_size: int | None,
+        training: bool,
+        bytes_kept: int | None,
+        room: Room | None = None,
     ) -> None:
         """Bind nothing yet."""
         self.plan = shared.store.plan
@@ -120,7 +129,7 @@ class Buckets(Resource):
         self.policy = policy
         self._batch_size = batch_size
         self._training = training
-        self._cache = Cache(shared, bytes_kept)
+        self._cache = Cache(shared, bytes_kept, room)
         self._limits = Limits.of(self.plan, None, shared.clock)
         self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
         self._graphs: dict[tuple[object, tuple[Head, ...] | None], tuple[Executor, Bound]] = {}  # by forms of batches
@@ -219,6 +228,15 @@ class Buckets(Resource):
     def last(self) -> Bound | None:
         """The graph of the last pass."""
         return self._cache.last
+
+    def graphs(self) -> list[GraphMemory]:
+        """Return what each graph that is bound takes."""
+        return [entry.bound.memory for entry in self._cache.entries.values() if entry.bound is not None]
+
+    @property
+    def bytes_inputs(self) -> int:
+        """The memory of inputs, on the device and in front of it."""
+        return self._cache.shared.buffers.bytes
 
     def forget(self) -> None:
         """Let go of all graphs and of the memory of inputs; what is known of each bucket stays."""

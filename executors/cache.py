@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import Error
-from .blueprint import Bucket
+from .blueprint import Blueprint, Bucket
 from .bound import Bound, Shared
+from .free_memory import check_free
+from .graph_memory import dry_bind
 from .host_memory import return_freed
+from .room import Room
 
 
 @dataclass
@@ -49,18 +52,20 @@ class Cache:
         shared: The arrays that the graphs share.
         bytes_kept: How many bytes graphs may take, each counted as if it were alone, before the least recently used are
             released; None: any. (What is shared is counted so too: operators of oneDNN keep memory that no plan has.)
+        room: What graphs must fit into; None: what is free.
 
     Attributes:
         entries: What is known of each bucket.
         last: The graph of the last pass: another pass overwrites the outputs, as graphs share their memory.
     """
 
-    def __init__(self, shared: Shared, bytes_kept: int | None = None) -> None:
+    def __init__(self, shared: Shared, bytes_kept: int | None = None, room: Room | None = None) -> None:
         """Bind nothing yet."""
         self.shared = shared
         self.entries: dict[Bucket, Entry] = {}
         self.last: Bound | None = None
         self._bytes_kept = bytes_kept
+        self._room = room
         self._closed = False
 
     def bound(self, bucket: Bucket, largest: Bucket | None = None) -> Bound:
@@ -113,7 +118,14 @@ class Cache:
     def _bind(self, bucket: Bucket) -> Entry:
         neighbour = self._neighbour()
         begin = time.perf_counter()
-        bound = Bound(bucket, self.shared, neighbour)
+        blueprint = self.shared.blueprint(bucket)
+        self._fit(blueprint)
+        buffers = self.shared.buffers
+        inputs = sum(want.bytes for want in blueprint.wanted.values()) * (1 + buffers.slots)
+        check_free(inputs - buffers.bytes, f"the inputs of the bucket {bucket}")
+        bound = Bound(blueprint, self.shared, neighbour)
+        pooled = 0 if neighbour is None else neighbour.memory.bytes_planned
+        check_free(bound.memory.bytes_alone - pooled, f"the bucket {bucket}")  # nothing of it is allocated so far
         entry = self.entries.setdefault(bucket, Entry())
         entry.bound = bound
         entry.seconds_bind = time.perf_counter() - begin
@@ -121,6 +133,23 @@ class Cache:
         entry.bytes = bound.memory.bytes_operators + bound.memory.bytes_planned
         self._make_room(bucket)
         return entry
+
+    def _fit(self, blueprint: Blueprint) -> None:
+        """Make a graph fit into the room: the least recently used ones go, then operators of it run again.
+
+        Raises:
+            MemoryBudgetError: It does not fit.
+        """
+        room = self._room
+        if room is None:
+            return
+        memory, _ = dry_bind(blueprint, self.shared.store.context)
+        living = [entry for entry in self.entries.values() if entry.bound is not None]
+        kept = [entry.bound.memory for entry in living if entry.bound is not None]
+        while living and not room.holds([*kept, memory]):
+            self._release(living.pop(0), evicted=True)
+            kept.pop(0)
+        room.fit(blueprint, memory)
 
     def _neighbour(self) -> Bound | None:
         """Return the graph with the most memory, which has room for most others."""
@@ -136,14 +165,14 @@ class Cache:
                 return
             if entry.bound is not None and bucket != newest:
                 held -= entry.bytes
-                self._release(entry)
-                entry.evictions += 1
-                return_freed()
+                self._release(entry, evicted=True)
 
-    @staticmethod
-    def _release(entry: Entry) -> None:
+    def _release(self, entry: Entry, evicted: bool = False) -> None:
         entry.bound = None
         entry.bytes = 0
+        if evicted:
+            entry.evictions += 1
+            return_freed()
 
     def count(self, bound: Bound) -> None:
         """Note a pass through a graph."""

@@ -14,7 +14,7 @@ from ..plans.compile import compile_plan
 from ..plans.plan import Plan
 from ..reports import Report
 from .blueprint import Bucket
-from .bound import Bound, Shared
+from .bound import Shared
 from .checked import CheckedBatch, Host, Steps
 from .handles import Clock
 from .heads import count
@@ -123,7 +123,7 @@ class _Probe:
         self.shared = Shared(store, Clock(), InputBuffers(store.context, 1), real)
         lengths = {**dict.fromkeys(plan.lengths, 1), **batch.longest}
         bucket = Bucket.holding(batch, batch.rows, lengths)
-        self.bound = Bound(bucket, self.shared)
+        self.bound = self.shared.bound(bucket)
         self.inputs = {
             port: _dense(batch.host[port], spec.shape(batch.rows, lengths)) for port, spec in inputs if port in real
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from ..arguments import byte_count
-from ..errors import ArgumentError
+from ..errors import ArgumentError, MemoryBudgetError
 
 GROUPS = Path("/sys/fs/cgroup")
 _NAMES = {  # of a control group's files: its limit, what it uses, and what of that the system would give back
@@ -25,6 +25,19 @@ def free_bytes() -> int:
         True
     """
     return min([int(psutil.virtual_memory().available), *_left_by_groups()])
+
+
+def check_free(needed: int, what: str) -> None:
+    """Check that so many bytes are free.
+
+    Raises:
+        MemoryBudgetError: They are not: the system would end the process once they are used.
+    """
+    if needed > 0 and needed > (free := free_bytes()):
+        raise MemoryBudgetError(
+            f"{what} would take {needed:,} bytes more, and {free:,} are free: take fewer rows, shorter sequences, "
+            f"or a memory_budget, within which operators run again instead of being kept; plan.memory(...) tells before"
+        )
 
 
 def budget_of(value: object, what: str = "bytes") -> int:

@@ -41,8 +41,13 @@ class GraphMemory:
     bytes_heads: int
     repeated: float = 0.0
 
+    @property
+    def bytes_alone(self) -> int:
+        """What it takes beside its inputs, if no other graph is there."""
+        return self.bytes_planned + self.bytes_operators + self.bytes_scratch + self.bytes_heads
 
-def memory_of(blueprint: Blueprint, debug_text: str, repeated: float = 0.0) -> tuple[GraphMemory, FullGraph]:
+
+def memory_of(blueprint: Blueprint, debug_text: str) -> tuple[GraphMemory, FullGraph]:
     """Return what a graph takes, from what MXNet prints of its executor; and the graph."""
     plan, bucket = blueprint.plan, blueprint.bucket
     graph = FullGraph(blueprint.lowered.symbol, blueprint.arguments, debug_text)
@@ -56,12 +61,12 @@ def memory_of(blueprint: Blueprint, debug_text: str, repeated: float = 0.0) -> t
         bytes_inputs=sum(want.bytes for want in blueprint.wanted.values()),
         bytes_input_gradients=sum(blueprint.wanted[port].bytes for port in blueprint.input_gradients),
         bytes_heads=2 * blueprint.bytes_heads if bucket.training else 0,
-        repeated=repeated,
+        repeated=blueprint.repeated,
     )
     return memory, graph
 
 
-def dry_bind(blueprint: Blueprint, context: Any, repeated: float = 0.0) -> tuple[GraphMemory, FullGraph]:
+def dry_bind(blueprint: Blueprint, context: Any) -> tuple[GraphMemory, FullGraph]:
     """Bind a graph to arrays that have no memory, and forget it; return what it would take, and the graph.
 
     Raises:
@@ -74,7 +79,7 @@ def dry_bind(blueprint: Blueprint, context: Any, repeated: float = 0.0) -> tuple
         for chosen in (arguments, with_gradient)
     )
     raw = bind(blueprint.lowered, arrays, gradients, context, str(blueprint.bucket))
-    return memory_of(blueprint, raw.debug_str(), repeated)
+    return memory_of(blueprint, raw.debug_str())
 
 
 def planned_bytes(debug_text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ def host_slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
     buffer: Any = (ctypes.c_char * (size * np.dtype(dtype).itemsize)).from_address(address_of(array))
     buffer.owner = array  # numpy's view keeps the buffer alive, and that the memory
     return np.frombuffer(buffer, dtype), array
+
+
+def bytes_of(arrays: Iterable[Any]) -> int:
+    """Return the size in memory of NDArrays; what is None has none."""
+    return sum(array.size * np.dtype(array.dtype).itemsize for array in arrays if array is not None)
 
 
 def return_freed() -> None:

@@ -15,7 +15,7 @@ from ..plans.derived import without_dropout
 from ..plans.plan import Plan
 from ..reports import Report
 from .blueprint import Bucket
-from .bound import Bound, Shared
+from .bound import Shared
 from .checked import CheckedBatch
 from .handles import Clock
 from .heads import count
@@ -146,7 +146,7 @@ class _Runs:
     def _run(self, batch: CheckedBatch, lengths: Mapping[str, int], training: bool) -> Values:
         store = ParameterStore(self.plan, arrays=self.arrays)
         bucket = Bucket.holding(batch, batch.rows, lengths, training)
-        bound = Bound(bucket, Shared(store, Clock(), InputBuffers(store.context, 1), self.real))
+        bound = Shared(store, Clock(), InputBuffers(store.context, 1), self.real).bound(bucket)
         bound.forward(bound.load(batch))
         found = {name: handle.asnumpy() for name, handle in bound.handles("pass", bound.collect).items()}
         if training:

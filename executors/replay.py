@@ -13,7 +13,7 @@ import numpy as np
 from .._mxnet import mx
 from ..plans.plan import Plan
 from .blueprint import Bucket
-from .bound import Bound, Shared
+from .bound import Shared
 from .checked import CheckedBatch
 from .handles import Clock
 from .staging import InputBuffers
@@ -71,7 +71,7 @@ def replay(
     """
     clock = Clock()
     clock.now, clock.part = step[0] - 1, step[1]
-    bound = Bound(bucket, Shared(store, clock, InputBuffers(store.context, 1)))
+    bound = Shared(store, clock, InputBuffers(store.context, 1)).bound(bucket)
     events: list[_Event] = []
     backward = False
 

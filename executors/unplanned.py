@@ -26,6 +26,7 @@ from .full_graph import FullGraph
 INPUT, WIDER_INPUT = 2.2, 1.65  # for each element of the input, and for each by which it is wider than the output
 ONCE = 3.2  # for each of the largest output, once for all layers: all of it is gone after each pass
 COPIES = 3  # of a layer's weights in another order: three that recurrent layers keep, and three of the largest in turn
+MXNET = 10901  # the version that a graph without one is brought up to
 OPERATOR = 5_000  # bytes for each operator: what MXNet's executor knows of it
 
 
@@ -66,7 +67,7 @@ def loop_bytes(graph: FullGraph) -> int:
     """Return how many bytes loops keep for their backward pass: all that their operators give, for each step."""
     total = 0
     for loop in graph.loops():
-        body = mx.sym.load_json(json.dumps(loop.body))
+        body = mx.sym.load_json(json.dumps({**loop.body, "attrs": {"mxnet_version": ["int", MXNET]}}))
         internals = body.get_internals()
         _, shapes, _ = internals.infer_shape(**loop.shapes)
         arguments = set(body.list_arguments())

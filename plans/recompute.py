@@ -22,6 +22,7 @@ NEVER = frozenset({"RNN", "_foreach", "_while_loop", "_cond", "Custom", "_Native
 RANDOM = ("_random_", "_sample_", "_shuffle", "sample_", "random_")
 ALIASES = frozenset({"Reshape", "reshape", "_copy", "identity", "BlockGrad", "Flatten", "expand_dims", "squeeze"})
 LINEAR = frozenset({"FullyConnected", "Convolution", "Deconvolution"})
+MARK = "force_mirroring"
 PRODUCTS = LINEAR | {"dot", "batch_dot"}
 MOVED = 50.0  # about how many multiplications of a product take as long as to read and write one element
 BOUNDS = 12  # on what a segment keeps, each 1.5 times the one before
@@ -92,10 +93,11 @@ def choices(symbol: Symbol, shapes: Shapes, sizes: Mapping[Entry, int], kept: Co
 
 
 def mark(symbol: Symbol, names: Collection[str]) -> None:
-    """Note in a graph which of its operators run again."""
+    """Note in a graph which of its operators run again, and that others do not."""
     for one in symbol.get_internals():
-        if one.name in names:
-            one._set_attr(force_mirroring="True")  # noqa: SLF001 - MXNet has no public way to change an attribute
+        if one.name in names or one.attr(MARK) is not None:
+            # MXNet has no public way to change an attribute
+            one._set_attr(**{MARK: str(one.name in names)})  # noqa: SLF001
 
 
 def _operators(symbol: Symbol, shapes: Shapes, sizes: Mapping[Entry, int], kept: set[Entry]) -> list[_Operator]:

@@ -219,7 +219,7 @@ def test_a_report_prints_a_line_a_bucket(plan: mxt.Plan) -> None:
     for lengths in [(8, 8), (3, 1), (4,)]:
         bucketed.executor({"t": max(lengths)}).forward(batch_of(*lengths))
     head, small, large, foot = str(bucketed.report()).splitlines()
-    assert " ".join(head.split()) == "bucket rows hits padding bytes planned recurrent binds seconds evictions"
+    assert " ".join(head.split()) == "bucket rows hits padding bytes planned operators binds seconds evictions"
     assert small.split()[:4] == ["t=4", "2", "2", "50.0%"]
     assert large.split()[:4] == ["t=8", "2", "1", "0.0%"]
     assert foot == f"bytes of inputs {bucketed.report().bytes_inputs:,}, padding 25.0%"

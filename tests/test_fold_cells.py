@@ -97,7 +97,7 @@ def test_a_recurrent_layer_may_run_over_a_constant_at_every_step(layer: Layer) -
     assert mxt.check_gradients(plan, batch).exact
     assert mxt.check_padding(plan, batch).exact
     small, large = (mxt.instantiate(plan, ROWS, {"t": steps, "s": 4}).memory().bytes_operators for steps in (4, 8))
-    assert 0 < large == pytest.approx(2 * small, abs=1)
+    assert 0 < small < large
 
 
 @in_both_ways

@@ -1,0 +1,89 @@
+"""The memory that graphs may take, and how they are made to fit: others go, then operators run again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import MemoryBudgetError
+from ..plans.recompute import Choice, choices, mark
+from .blueprint import Blueprint
+from .graph_memory import GraphMemory, dry_bind
+from .memory import MemoryReport, report_of
+
+
+class Room:
+    """How many bytes an executor or a trainer may take in all.
+
+    Args:
+        total: So many.
+        fixed: What is taken whatever the graphs are, by the parts of a `MemoryReport`.
+        slots: How many batches can be on their way.
+        context: The device.
+
+    Attributes:
+        total: As given.
+        context: As given.
+
+    Raises:
+        MemoryBudgetError: What is fixed does not fit.
+    """
+
+    def __init__(self, total: int, fixed: Mapping[str, int], slots: int, context: Any) -> None:
+        """Check what is fixed."""
+        self.total = total
+        self._fixed = dict(fixed)
+        self._slots = slots
+        self.context = context
+        alone = self.report("without any batch", [])
+        if alone.bytes_total > total:
+            raise MemoryBudgetError(f"the arrays alone take more than the memory_budget of {total:,} bytes:\n{alone}")
+
+    def report(self, title: str, graphs: Sequence[GraphMemory]) -> MemoryReport:
+        """Return what some graphs take together with what is fixed."""
+        inputs = max((graph.bytes_inputs for graph in graphs), default=0) * (1 + self._slots)
+        return report_of(title, graphs, **self._fixed, bytes_inputs=inputs)
+
+    def holds(self, graphs: Sequence[GraphMemory]) -> bool:
+        """Tell whether some graphs fit together."""
+        return self.report("", graphs).bytes_total <= self.total
+
+    def fit(self, blueprint: Blueprint, memory: GraphMemory) -> None:
+        """Let operators of a graph run again, as few as it takes for it to fit alone; nothing where it does.
+
+        Raises:
+            MemoryBudgetError: It does not, whatever runs again.
+        """
+        if self.holds([memory]):
+            return
+        smallest = memory
+        for choice in self._choices(blueprint):
+            repeat(blueprint, choice)
+            found, _ = dry_bind(blueprint, self.context)
+            if self.holds([found]):
+                return
+            smallest = min(smallest, found, key=lambda one: one.bytes_planned)
+        self._refuse(memory, smallest)
+
+    def _choices(self, blueprint: Blueprint) -> list[Choice]:
+        if not blueprint.bucket.training:
+            return []
+        _, graph = dry_bind(blueprint, self.context)
+        return choices(blueprint.lowered.symbol, graph.shapes, graph.sizes, graph.kept)
+
+    def _refuse(self, memory: GraphMemory, smallest: GraphMemory) -> None:
+        needed = self.report(f"the bucket {memory.bucket}", [memory])
+        least = self.report("", [smallest]).bytes_total
+        hint = f"the smallest budget that it fits into is {least:,} bytes"
+        if smallest is not memory:
+            hint += f", where {smallest.repeated:.0%} of the forward pass run again"
+        raise MemoryBudgetError(
+            f"it does not fit into the memory_budget of {self.total:,} bytes; {hint}, for less take fewer rows "
+            f"or shorter sequences:\n{needed}"
+        )
+
+
+def repeat(blueprint: Blueprint, choice: Choice) -> None:
+    """Let some operators of a graph run again in the backward pass, and no others."""
+    mark(blueprint.lowered.symbol, choice.names)
+    blueprint.repeated = choice.work
