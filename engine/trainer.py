@@ -127,7 +127,9 @@ class Trainer(Stepper):
         slots = self._depth + 1  # one more for what is staged
         draw = partial(Blueprint, plan, carry=carried, frozen=recipe.frozen, input_gradients=wanted)
         context = as_context(device)
-        self._batch_size, policy, room = sizes_of(plan, batch_size, policy, memory_budget, fixed, slots, context, draw)
+        self._batch_size, policy, room = sizes_of(
+            plan, batch_size, policy, memory_budget, draw, fixed=fixed, slots=slots, context=context
+        )
         store = ParameterStore(plan, device, seed, arrays, recipe.frozen)
         moves = Moves(optimizer, store, recipe.rules, self._depth)
         clock = Clock()
