@@ -24,6 +24,17 @@ FOLLOWING = frozenset(
     {"Pooling", "LeakyReLU", "Activation", "elemwise_add", "add_n"}
     | {"_backward_Pooling", "_backward_LeakyReLU", "_backward_Activation", "_backward_add", "_grad_add"}
 )
+# Operators that do not compute the gradients that nobody reads; others do.
+SPARING = frozenset(
+    {
+        "_backward_FullyConnected",
+        "_backward_Convolution",
+        "_backward_RNN",
+        "_backward_reshape",
+        "SwapAxis",
+        "_backward_SwapAxis",
+    }
+)
 READING = ORDERING | FOLLOWING | {"Reshape", "FullyConnected", "_backward_FullyConnected", "Concat", "_copy"}
 
 
@@ -153,7 +164,8 @@ class FullGraph:
             own = [entry for entry in sizes if entry[0] == one.name]
             if not own:
                 break
-            total += sum(sizes[entry] for entry in own if entry not in read)
+            if one.kind in SPARING:
+                total += sum(sizes[entry] for entry in own if entry not in read)
             if any(entry in read and entry not in self._outputs for entry in own):
                 break  # what came before may use the memory again
         return total

@@ -9,6 +9,7 @@ from ..errors import MemoryBudgetError
 from ..plans.recompute import Choice, choices, mark
 from .blueprint import Blueprint
 from .graph_memory import GraphMemory, dry_bind
+from .host_memory import give_back_always
 from .memory import MemoryReport, report_of
 
 
@@ -35,6 +36,7 @@ class Room:
         self._fixed = dict(fixed)
         self._slots = slots
         self.context = context
+        give_back_always()
         alone = self.report("without any batch", [])
         if alone.bytes_total > total:
             raise MemoryBudgetError(f"the arrays alone take more than the memory_budget of {total:,} bytes:\n{alone}")

@@ -24,10 +24,13 @@ from .full_graph import FullGraph
 
 # In elements of the output or the input of a recurrent layer, beside `Recurrent.reserve` for each of the output's.
 INPUT, WIDER_INPUT = 2.2, 1.65  # for each element of the input, and for each by which it is wider than the output
-ONCE = 3.2  # for each of the largest output, once for all layers: all of it is gone after each pass
-COPIES = 3  # of a layer's weights in another order: three that recurrent layers keep, and three of the largest in turn
+ONCE = 2.2  # for each of the largest output, once for all layers
+COPIES = 3  # of a recurrent layer's weights, in another order
+IN_TURN = 0.5  # for each of the largest array of weights, which is turned while its operator runs
+OPERATOR = 8_000  # bytes for each operator: what MXNet's executor knows of it
+LOOPED = 1_000  # bytes for each operator of a loop, and step
+CODE = 2_000_000  # bytes that oneDNN takes for code that it makes for shapes, and the like
 MXNET = 10901  # the version that a graph without one is brought up to
-OPERATOR = 5_000  # bytes for each operator: what MXNet's executor knows of it
 
 
 class _Recurrence(NamedTuple):
@@ -60,7 +63,7 @@ def scratch_bytes(plan: Plan, batch_size: int, lengths: Mapping[str, int], graph
     weights = max((spec.size for spec in plan.parameters.values()), default=0)
     weights = max([weights, *(one.weights for one in recurrences)])
     largest = max((one.output for one in recurrences), default=0)
-    return int(itemsize * (COPIES * weights + ONCE * batch_size * largest)) + graph.bytes_largest_image
+    return CODE + int(itemsize * (IN_TURN * weights + ONCE * batch_size * largest)) + graph.bytes_largest_image
 
 
 def loop_bytes(graph: FullGraph) -> int:
@@ -72,7 +75,7 @@ def loop_bytes(graph: FullGraph) -> int:
         _, shapes, _ = internals.infer_shape(**loop.shapes)
         arguments = set(body.list_arguments())
         inner = sum(math.prod(shape) for one, shape in zip(internals, shapes) if one.name not in arguments)
-        total += loop.steps * inner * loop.itemsize
+        total += loop.steps * (inner * loop.itemsize + LOOPED * len(loop.body["nodes"]))
     return total
 
 
