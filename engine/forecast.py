@@ -16,7 +16,7 @@ from ..executors.free_memory import budget_of
 from ..executors.graph_memory import dry_bind
 from ..executors.memory import MemoryReport, report_of
 from ..executors.state_table import RESERVED, bytes_of_states
-from ..executors.store import Layout
+from ..executors.store import bytes_of_arrays
 from ..plans.plan import Plan
 from .optimizers import Optimizer
 from .options import check_trainable, guarding_of, policy_of
@@ -84,14 +84,11 @@ def fixed_parts(
         every: Every so many steps one is guarded; a snapshot is kept if there are others.
     """
     frozen, states = _of_optimizer(plan, optimizer)
-    gradients = Layout.of_parameters(plan, without=frozen).bytes
-    moved = {
-        "bytes_parameters": Layout.of_parameters(plan).bytes,
-        "bytes_auxiliary": Layout.of_auxiliary(plan).bytes,
-        "bytes_optimizer": states * gradients,
-        "bytes_states": bytes_of_states(plan, carried) * (RESERVED + (rows or 1)),
-    }
-    return {**moved, "bytes_gradients": gradients, "bytes_snapshot": sum(moved.values()) if every > 1 else 0}
+    found = bytes_of_arrays(plan, frozen)
+    found["bytes_optimizer"] = states * found["bytes_gradients"]
+    found["bytes_states"] = bytes_of_states(plan, carried) * (RESERVED + (rows or 1))
+    moved = sum(found.values()) - found["bytes_gradients"]
+    return {**found, "bytes_snapshot": moved if every > 1 else 0}
 
 
 def _of_optimizer(plan: Plan, optimizer: Optimizer | None) -> tuple[frozenset[str], int]:

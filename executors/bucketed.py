@@ -20,7 +20,7 @@ from .bound import Bound, Shared
 from .buckets import Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .checked import CheckedBatch
-from .executor import Executor, check_input_gradients, share
+from .executor import Executor, check_input_gradients, room_of, share
 from .graph_memory import GraphMemory
 from .inputs import Beside, Limits, check_batch
 from .room import Room
@@ -289,6 +289,7 @@ class BucketedExecutor(Buckets):
         store: Another executor's or trainer's store, whose NDArrays are then shared; excludes arrays.
         input_gradients: Input ports whose gradients are wanted.
         bytes_kept: How many bytes graphs may take, about, before the least recently used are released; None: any.
+        memory_budget: How many bytes all of it may take, as for `Trainer`; None: what is free.
 
     Attributes:
         plan: The plan.
@@ -296,6 +297,7 @@ class BucketedExecutor(Buckets):
         policy: The policy.
 
     Raises:
+        MemoryBudgetError: It does not fit.
         ArgumentError: An argument is not usable.
         NetError: A start value does not fit the plan.
 
@@ -320,6 +322,7 @@ class BucketedExecutor(Buckets):
         store: ParameterStore | None = None,
         input_gradients: Sequence[str] = (),
         bytes_kept: int | None = BYTES_KEPT,
+        memory_budget: str | float | None = None,
     ) -> None:
         """Allocate the arrays; bind nothing yet."""
         if not isinstance(plan, Plan):
@@ -329,8 +332,9 @@ class BucketedExecutor(Buckets):
         size = check_batch_size(policy, batch_size)
         if bytes_kept is not None:
             bytes_kept = positive_int(bytes_kept, "bytes_kept")
+        room = room_of(plan, memory_budget, device, training)
         shared = share(plan, device, seed, arrays, store, wanted)
-        super().__init__(shared, policy, size, training, bytes_kept)
+        super().__init__(shared, policy, size, training, bytes_kept, room)
 
 
 def _report(found: list[tuple[Bucket, Entry]]) -> BucketReport:

@@ -19,11 +19,13 @@ from .blueprint import Bucket
 from .bound import Bound, Loaded, Shared
 from .cache import Cache
 from .checked import CheckedBatch
+from .free_memory import budget_of
 from .handles import ArrayMapping, Clock, OutputHandle
 from .inputs import Beside, Limits, check_batch
 from .memory import MemoryReport, report_of
+from .room import Room
 from .staging import InputBuffers
-from .store import ParameterStore
+from .store import ParameterStore, bytes_of_arrays
 
 SLOTS = 2  # batches on their way
 
@@ -39,6 +41,7 @@ def instantiate(
     arrays: object = None,
     store: ParameterStore | None = None,
     input_gradients: tuple[str, ...] | list[str] = (),
+    memory_budget: str | float | None = None,
 ) -> Executor:
     """Turn a plan into an executor, which owns the arrays.
 
@@ -53,8 +56,10 @@ def instantiate(
         store: Another executor's or trainer's store, whose NDArrays are then shared, with its device and its
             seed; excludes arrays.
         input_gradients: Input ports whose gradients are wanted.
+        memory_budget: How many bytes it may take in all, as for `Trainer`; None: what is free.
 
     Raises:
+        MemoryBudgetError: It does not fit.
         ArgumentError: An argument is not usable.
         NetError: A start value has no array in the plan, or another shape.
 
@@ -76,10 +81,24 @@ def instantiate(
     batch_size = positive_int(batch_size, "batch_size")
     checked = check_lengths(plan, {} if lengths is None else lengths)
     wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
+    room = room_of(plan, memory_budget, device, training)
     shared = share(plan, device, seed, arrays, store, wanted)
-    executor = Executor(Cache(shared), batch_size, checked, training)
+    executor = Executor(Cache(shared, room=room), batch_size, checked, training)
     executor.bind()
     return executor
+
+
+def room_of(plan: Plan, budget: object, device: object, training: bool) -> Room | None:
+    """Return what an executor must fit into; None: what is free.
+
+    Raises:
+        ArgumentError: The budget is none.
+        MemoryBudgetError: The arrays do not fit.
+    """
+    if budget is None:
+        return None
+    fixed = bytes_of_arrays(plan, training=training)
+    return Room(budget_of(budget, "memory_budget"), fixed, SLOTS, as_context(device))
 
 
 def share(

@@ -72,6 +72,15 @@ class Layout:
         return cls(plan.auxiliary, plan.dtype)
 
 
+def bytes_of_arrays(plan: Plan, frozen: Collection[str] = (), training: bool = True) -> dict[str, int]:
+    """Return what a plan's arrays take, by the parts of a `MemoryReport`."""
+    return {
+        "bytes_parameters": Layout.of_parameters(plan).bytes,
+        "bytes_auxiliary": Layout.of_auxiliary(plan).bytes,
+        "bytes_gradients": Layout.of_parameters(plan, without=frozen).bytes if training else 0,
+    }
+
+
 class FlatArray:
     """Arrays side by side in one NDArray.
 

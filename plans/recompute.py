@@ -21,13 +21,13 @@ from .layers.base import Symbol
 # operators and loops take more memory, and callbacks end the process. Dropout is never run again: its mask is kept.
 # fmt: off
 EXACT = frozenset((
-    "Activation", "BlockGrad", "Cast", "Concat", "Convolution", "FullyConnected", "LeakyReLU", "Reshape", "SequenceMask",
-    "SliceChannel", "SwapAxis", "_contrib_gradientmultiplier", "_copy", "_div_scalar", "_maximum", "_minimum",
-    "_minimum_scalar", "_minus_scalar", "_mul_scalar", "_plus_scalar", "_power", "_rminus_scalar", "abs", "batch_dot",
-    "broadcast_add", "broadcast_div", "broadcast_like", "broadcast_mul", "broadcast_sub", "cos", "dot", "elemwise_add",
-    "elemwise_div", "elemwise_mul", "elemwise_sub", "erf", "exp", "expand_dims", "expm1", "log", "log1p", "max", "mean",
-    "negative", "reciprocal", "relu", "repeat", "reverse", "rsqrt", "sigmoid", "sin", "slice_axis", "softmax", "softsign",
-    "sqrt", "square", "sum", "tanh", "transpose", "where",
+    "Activation", "BlockGrad", "Cast", "Concat", "Convolution", "FullyConnected", "LeakyReLU", "Reshape",
+    "SequenceMask", "SliceChannel", "SwapAxis", "_contrib_gradientmultiplier", "_copy", "_div_scalar", "_maximum",
+    "_minimum", "_minimum_scalar", "_minus_scalar", "_mul_scalar", "_plus_scalar", "_power", "_rminus_scalar",
+    "abs", "batch_dot", "broadcast_add", "broadcast_div", "broadcast_like", "broadcast_mul", "broadcast_sub", "cos",
+    "dot", "elemwise_add", "elemwise_div", "elemwise_mul", "elemwise_sub", "erf", "exp", "expand_dims", "expm1",
+    "log", "log1p", "max", "mean", "negative", "reciprocal", "relu", "repeat", "reverse", "rsqrt", "sigmoid", "sin",
+    "slice_axis", "softmax", "softsign", "sqrt", "square", "sum", "tanh", "transpose", "where",
 ))
 # fmt: on
 ALIASES = frozenset({"Reshape", "reshape", "_copy", "identity", "BlockGrad", "Flatten", "expand_dims", "squeeze"})

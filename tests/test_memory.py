@@ -263,6 +263,25 @@ def test_what_must_not_run_again_never_does() -> None:
     assert not {kinds[name] for choice in found for name in choice.names} & {"RNN", "Dropout", "_NDArray"}
 
 
+def test_an_executor_keeps_to_a_budget_too() -> None:
+    plan, rows = deep(40, 64), 2048
+    whole = mxt.instantiate(plan, batch_size=rows)
+    budget = int(0.6 * whole.memory().bytes_total)
+    small = mxt.instantiate(plan, batch_size=rows, memory_budget=budget)
+    bucketed = mxt.BucketedExecutor(plan, rows, memory_budget=budget).executor({})
+    found = []
+    for executor in (whole, small, bucketed):
+        executor.forward(drawn(plan, rows))
+        executor.backward()
+        found.append(executor.gradients["linear.Weights"][:].tobytes())
+    assert found[0] == found[1] == found[2]
+    for executor in (small, bucketed):
+        assert executor.memory().bytes_total <= budget
+        assert executor.memory().graphs[0].repeated > 0
+    with pytest.raises(mxt.MemoryBudgetError, match="arrays alone"):
+        mxt.BucketedExecutor(plan, rows, memory_budget=1000)
+
+
 def test_graphs_that_do_not_fit_together_take_turns() -> None:
     net = mxt.NetChain([mxt.LSTM(16), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(16))})
     plan, buckets = mxt.compile_plan(net), mxt.buckets.Fixed([50, 60])
