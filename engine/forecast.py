@@ -125,7 +125,7 @@ def _largest(report_of_size: Callable[[int], MemoryReport], limit: object, least
     def fits(size: int) -> bool:
         try:
             return report_of_size(size).bytes_total <= most
-        except NetError:  # an array has more elements than MXNet can hold
+        except (ArgumentError, NetError):  # an array has more elements than MXNet can hold
             return False
 
     smallest = report_of_size(1)

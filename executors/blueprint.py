@@ -13,7 +13,7 @@ from ..plans.lowering import ROW_MASK, SKIPPED, Head, Split, lower, training_hea
 from ..plans.plan import Plan
 from . import carried
 from .checked import CheckedBatch
-from .staging import Want
+from .staging import Want, check_elements
 
 NOTHING: Mapping[str, str] = FrozenMapping()
 
@@ -94,6 +94,7 @@ class Blueprint:
         """Lower the plan.
 
         Raises:
+            ArgumentError: An input array would have more elements than MXNet can hold.
             Error: A layer does not say what it does over padding, or cannot give its state before the end.
         """
         self.plan = plan
@@ -114,6 +115,8 @@ class Blueprint:
         read = set(self.lowered.inputs.values())
         self.ports = {name: spec for name, spec in plan.inputs.items() if name in read}
         self.wanted = self._wanted()
+        for name, want in self.wanted.items():
+            check_elements(name, want)
         self.input_gradients = tuple(port for port in input_gradients if bucket.training and port in self.wanted)
         self.repeated = 0.0
         self._frozen = frozen

@@ -15,6 +15,7 @@ from ..plans.layers.base import Symbol
 from ..plans.recompute import ALIASES, Entry
 from .staging import Want
 
+MIRRORED = "_mirror"  # what MXNet adds to the name of an operator that runs again
 _ARGUMENT = re.compile(r"\targ\[\d+\]=(.*)\((\d+)\)")
 _OUTPUT = re.compile(r"\toutput\[\d+\]=(.*)\((\d+)\)")
 _BACKWARD_OF = re.compile(r"\tcdep\[0\]=(.*)\n")
@@ -35,6 +36,7 @@ SPARING = frozenset(
         "_backward_SwapAxis",
     }
 )
+AGAIN = frozenset({"elemwise_add", "LeakyReLU"})  # that get a copy where they run again
 READING = ORDERING | FOLLOWING | {"Reshape", "FullyConnected", "_backward_FullyConnected", "Concat", "_copy"}
 
 
@@ -171,6 +173,13 @@ class FullGraph:
         return total
 
     @property
+    def bytes_through(self) -> int:
+        """The size of the largest input of a linear layer, or of its output where that is smaller; not of arguments."""
+        linear = [one for one in self.operations if one.kind == "FullyConnected" and (one.name, 0) in self.sizes]
+        inner = [one for one in linear if one.inputs[0][0] not in self._arguments]
+        return max((min(self.sizes[one.name, 0], self.sizes[one.inputs[0]]) for one in inner), default=0)
+
+    @property
     def bytes_turned(self) -> int:
         """The copies in plain order that operators keep which read images in oneDNN's."""
         return self._images[0]
@@ -183,6 +192,7 @@ class FullGraph:
     @cached_property
     def _images(self) -> tuple[int, int]:
         sizes = {**self.sizes, **self._gradient_sizes()}
+        sizes.update({(name + MIRRORED, number): size for (name, number), size in self.sizes.items()})
         ordered: set[Entry] = set()
         turned = largest = 0
         for one in self.operations:
@@ -193,6 +203,8 @@ class FullGraph:
                 largest = max(largest, sizes.get((one.name, 0), 0))
             if one.kind not in READING:
                 turned += sum(reads)
+            elif one.kind in AGAIN and one.name.endswith(MIRRORED) and ordered:
+                turned += sizes.get(one.inputs[0], 0)  # measured: one copy for each that runs again
         return turned, largest
 
     def loops(self) -> Iterator[Loop]:

@@ -47,6 +47,19 @@ class Want(NamedTuple):
         return self.size * np.dtype(self.dtype).itemsize
 
 
+def check_elements(name: str, want: Want) -> None:
+    """Check that MXNet can hold an input array.
+
+    Raises:
+        ArgumentError: It has too many elements.
+    """
+    if want.size > MOST_ELEMENTS:
+        raise ArgumentError(
+            f'input "{name}": {want.shape} has more than the {MOST_ELEMENTS:,} elements that MXNet can hold; '
+            f"take a smaller batch size, or shorter sequences"
+        )
+
+
 class Way(NamedTuple):
     """How batches of one form get into one slot.
 
@@ -84,11 +97,7 @@ class InputBuffers:
 
     def device(self, name: str, want: Want, kind: str = "input") -> Any:
         """Return a view of an array of the device; a larger one than before leaves earlier views where they are."""
-        if want.size > MOST_ELEMENTS:
-            raise ArgumentError(
-                f'input "{name}": {want.shape} has more than the {MOST_ELEMENTS:,} elements that MXNet can hold; '
-                f"take a smaller batch size, or shorter sequences"
-            )
+        check_elements(name, want)
         flat = self._device.get((kind, name))
         if flat is None or flat.size < want.size:
             size = want.size if flat is None else min(max(want.size, int(flat.size * GROWTH)), MOST_ELEMENTS)

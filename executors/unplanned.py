@@ -25,11 +25,12 @@ from .full_graph import FullGraph
 # In elements of the output or the input of a recurrent layer, beside `Recurrent.reserve` for each of the output's.
 INPUT, WIDER_INPUT = 2.2, 1.65  # for each element of the input, and for each by which it is wider than the output
 ONCE = 2.2  # for each of the largest output, once for all layers
-COPIES = 3  # of a recurrent layer's weights, in another order
-IN_TURN = 0.5  # for each of the largest array of weights, which is turned while its operator runs
+COPIES = 4.5  # of a recurrent layer's weights, in another order
+TURNED, MOST_TURNED = 0.5, 4_000_000  # of the largest weights of a linear layer, in elements and at most in bytes
+THROUGH = 1.3  # for each element of the largest input of a linear layer, or of its output where that is smaller
 OPERATOR = 8_000  # bytes for each operator: what MXNet's executor knows of it
-LOOPED = 1_000  # bytes for each operator of a loop, and step
-CODE = 2_000_000  # bytes that oneDNN takes for code that it makes for shapes, and the like
+LOOPED = 500  # bytes for each operator of a loop, and step
+CODE = 3_000_000  # bytes that oneDNN takes for code that it makes for shapes, and the like
 MXNET = 10901  # the version that a graph without one is brought up to
 
 
@@ -59,11 +60,10 @@ def operator_bytes(plan: Plan, batch_size: int, lengths: Mapping[str, int], grap
 def scratch_bytes(plan: Plan, batch_size: int, lengths: Mapping[str, int], graph: FullGraph) -> int:
     """Return about how many bytes operators take in turn, the most of them at once: all graphs have it in common."""
     itemsize = np.dtype(plan.dtype).itemsize
-    recurrences = list(_recurrences(plan, lengths))
     weights = max((spec.size for spec in plan.parameters.values()), default=0)
-    weights = max([weights, *(one.weights for one in recurrences)])
-    largest = max((one.output for one in recurrences), default=0)
-    return CODE + int(itemsize * (IN_TURN * weights + ONCE * batch_size * largest)) + graph.bytes_largest_image
+    linear = THROUGH * graph.bytes_through + min(TURNED * weights * itemsize, MOST_TURNED)
+    largest = max((one.output for one in _recurrences(plan, lengths)), default=0)
+    return CODE + int(linear + ONCE * batch_size * largest * itemsize) + graph.bytes_largest_image
 
 
 def loop_bytes(graph: FullGraph) -> int:

@@ -230,7 +230,7 @@ class BasicRecurrent(Recurrent):
 
     gates: ClassVar[int] = 1
     freezing: ClassVar[tuple[float, ...] | None] = (-BLOCKED,)
-    reserve: ClassVar[float] = 3.6
+    reserve: ClassVar[float] = 4.1
     states: ClassVar[tuple[str, ...]] = ("State",)
 
     size: int
