@@ -18,6 +18,7 @@ from ..executors.memory import MemoryReport, report_of
 from ..executors.state_table import RESERVED, bytes_of_states
 from ..executors.store import bytes_of_arrays
 from ..plans.plan import Plan
+from .explanation import Explanation, layers_of
 from .optimizers import Optimizer
 from .options import check_trainable, guarding_of, policy_of
 from .rules import resolve
@@ -26,7 +27,7 @@ from .state import carry_of
 MOST = 2**31  # rows or steps: an array of MXNet has fewer elements
 
 
-def forecast(
+def explain(
     plan: Plan,
     batch_size: int | None,
     lengths: Mapping[str, int] | None = None,
@@ -37,8 +38,8 @@ def forecast(
     guard: bool | int = True,
     carry: bool | Mapping[str, str] = False,
     input_gradients: Sequence[str] = (),
-) -> MemoryReport:
-    """Return what a trainer with these arguments takes; without an optimizer what an executor does.
+) -> Explanation:
+    """Return what a trainer with these arguments takes, and which layers; without an optimizer what an executor does.
 
     Raises:
         ArgumentError: An argument is not usable.
@@ -58,17 +59,25 @@ def forecast(
     every = guarding_of(guard, None)[0] if trained else 0
     carried = carry_of(plan, carry) if trained else {}
     wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
-    graphs = []
+    bound = []
     for bucket in known:
         own = policy.batch_size(bucket)
         rows = size if own is None else own
         assert rows is not None  # by check_batch_size
         drawn = Bucket(rows, tuple(bucket.items()), padded=buckets is not None and bool(plan.lengths))
-        graphs.append(dry_bind(Blueprint(plan, drawn, carried, frozen, wanted), as_context("cpu"))[0])
+        bound.append(dry_bind(Blueprint(plan, drawn, carried, frozen, wanted), as_context("cpu")))
+    graphs = [memory for memory, _ in bound]
     slots = positive_int(depth, "depth") + 1 if trained else SLOTS
     fixed = fixed_parts(plan, optimizer, carried, size, every)
     inputs = max(graph.bytes_inputs for graph in graphs) * (1 + slots)
-    return report_of(_title(size, known), graphs, **fixed, bytes_inputs=inputs)
+    report = report_of(_title(size, known), graphs, **fixed, bytes_inputs=inputs)
+    _, largest = max(bound, key=lambda pair: pair[0].bytes_planned)
+    return Explanation(report, layers_of(plan, largest))
+
+
+def forecast(plan: Plan, batch_size: int | None, lengths: Mapping[str, int] | None, **options: Any) -> MemoryReport:
+    """Return what a trainer with these arguments takes; see `explain`."""
+    return explain(plan, batch_size, lengths, **options).memory
 
 
 def fixed_parts(

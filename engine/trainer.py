@@ -68,7 +68,7 @@ class Trainer(Stepper):
         total_steps: How many steps there will be, for learning rates that end by a schedule; None: nobody knows.
         input_gradients: Input ports whose gradients are wanted, in `gradients`.
         bytes_kept: How many bytes the graphs of buckets may hold, about, before the least recently used are released;
-            None: any.
+            None: any. With a memory_budget it is that which counts.
         memory_budget: How many bytes all of it may take: a number, text such as "2GB" (of 2**30 bytes), or a fraction
             of what is free, such as 0.5. Graphs that do not fit together are released; with ``batch_size=None`` each
             bucket has as many rows as fit; and where that is not enough, operators run again in the backward pass
@@ -121,9 +121,11 @@ class Trainer(Stepper):
         self._depth = positive_int(depth, "depth")
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
+        kept = kept if memory_budget is None else None  # the budget releases graphs itself
         carried = carry_of(plan, carry)
         every, reaction = guarding_of(guard, on_nan)
-        fixed = fixed_parts(plan, optimizer, carried, batch_size, every)
+        rows = None if batch_size is None else positive_int(batch_size, "batch_size")
+        fixed = fixed_parts(plan, optimizer, carried, rows, every)
         slots = self._depth + 1  # one more for what is staged
         draw = partial(Blueprint, plan, carry=carried, frozen=recipe.frozen, input_gradients=wanted)
         context = as_context(device)

@@ -289,6 +289,7 @@ class BucketedExecutor(Buckets):
         store: Another executor's or trainer's store, whose NDArrays are then shared; excludes arrays.
         input_gradients: Input ports whose gradients are wanted.
         bytes_kept: How many bytes graphs may take, about, before the least recently used are released; None: any.
+            With a memory_budget it is that which counts.
         memory_budget: How many bytes all of it may take, as for `Trainer`; None: what is free.
 
     Attributes:
@@ -332,6 +333,8 @@ class BucketedExecutor(Buckets):
         size = check_batch_size(policy, batch_size)
         if bytes_kept is not None:
             bytes_kept = positive_int(bytes_kept, "bytes_kept")
+        if memory_budget is not None:
+            bytes_kept = None  # it releases graphs itself
         room = room_of(plan, memory_budget, device, training)
         shared = share(plan, device, seed, arrays, store, wanted)
         super().__init__(shared, policy, size, training, bytes_kept, room)

@@ -116,10 +116,10 @@ class Cache:
         return bucket not in self.entries or self.entries[bucket].bound is None
 
     def _bind(self, bucket: Bucket) -> Entry:
-        neighbour = self._neighbour()
         begin = time.perf_counter()
         blueprint = self.shared.blueprint(bucket)
         self._fit(blueprint)
+        neighbour = self._neighbour()
         buffers = self.shared.buffers
         inputs = sum(want.bytes for want in blueprint.wanted.values()) * (1 + buffers.slots)
         check_free(inputs - buffers.bytes, f"the inputs of the bucket {bucket}")

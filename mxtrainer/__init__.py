@@ -5,6 +5,7 @@ from . import errors as errors
 from . import schedules as schedules
 from .engine.batches import Batches as Batches
 from .engine.evaluation import Evaluation as Evaluation
+from .engine.explanation import Explanation as Explanation
 from .engine.formulas import Formula as Formula
 from .engine.losses import Losses as Losses
 from .engine.net_state import NetState as NetState
@@ -115,6 +116,7 @@ __all__ = [
     "ErrorRate",
     "Evaluation",
     "Executor",
+    "Explanation",
     "FileFormatError",
     "Flatten",
     "Fold",

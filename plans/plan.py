@@ -21,6 +21,7 @@ from .types import Index, PortType, Sequence, item_of, length_of
 if TYPE_CHECKING:
     from collections.abc import Sequence as SequenceOf
 
+    from ..engine.explanation import Explanation
     from ..engine.optimizers import Optimizer
     from ..executors.buckets import Policy
     from ..executors.memory import MemoryReport
@@ -285,6 +286,31 @@ class Plan:
             carry=carry,
             input_gradients=input_gradients,
         )
+
+    def explain(self, batch_size: int | None, lengths: Mapping[str, int] | None = None, **trainer: Any) -> Explanation:
+        """Return which layers take the memory of a trainer; prints as a table, the largest first.
+
+        Args:
+            batch_size: As for `memory`.
+            lengths: As for `memory`.
+            **trainer: What else `memory` takes.
+
+        Raises:
+            ArgumentError: As for `memory`.
+            NetError: As for `memory`.
+
+        Example:
+            >>> from mxtrainer import Elementwise, Linear, MeanSquaredLoss, NetChain, Vector, compile_plan
+            >>> layers = [Linear(64), Elementwise("tanh"), Linear(2), MeanSquaredLoss()]
+            >>> plan = compile_plan(NetChain(layers, inputs={"Input": Vector(64)}))
+            >>> for layer in plan.explain(batch_size=100).layers[:2]:
+            ...     print(layer.path, layer.bytes_parameters, layer.bytes_kept)
+            linear 16640 0
+            elementwise 0 25600
+        """
+        from ..engine.forecast import explain
+
+        return explain(self, batch_size, lengths, **trainer)
 
     def max_batch(
         self,

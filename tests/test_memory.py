@@ -109,6 +109,23 @@ def test_a_plan_far_too_large_for_any_machine_is_measured_in_no_memory() -> None
     assert free_memory.resident_bytes() - before < 2**26
 
 
+def test_an_explanation_names_what_each_layer_takes() -> None:
+    net = mxt.NetChain(
+        [mxt.Embedding(8), mxt.LSTM(16), mxt.Linear(100), mxt.CrossEntropyLoss("index")],
+        inputs={"Input": mxt.Sequence("t", mxt.Index(100))},
+    )
+    plan, rows, steps = mxt.compile_plan(net), 4, 10
+    found = plan.explain(rows, {"t": steps}, optimizer=mxt.Adam())
+    parameters = [layer.bytes_parameters for layer in found.layers if layer.path]
+    assert parameters == [FLOAT * count for count in (100 * 8, 4 * 16 * (8 + 16 + 2), 100 * 17, 0)]
+    kept = {layer.path: layer.bytes_kept for layer in found.layers}
+    assert kept["lstm"] >= rows * steps * 16 * FLOAT  # its output, which it reads itself
+    assert kept["linear"] == rows * steps * 100 * FLOAT  # the logits
+    assert sum(kept.values()) == found.memory.bytes_kept
+    assert found.memory == plan.memory(rows, {"t": steps}, optimizer=mxt.Adam())
+    assert [line.split()[0] for line in str(found).splitlines()[:3]] == ["layer", "linear", "lstm"]
+
+
 def test_a_report_prints_its_parts_and_its_graphs() -> None:
     net = mxt.NetChain([mxt.GRU(4), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(4))})
     report = mxt.compile_plan(net).memory(2, optimizer=mxt.Adam(), buckets=mxt.buckets.Fixed([4, 8]))
