@@ -123,6 +123,7 @@ class Flight:
         return {
             "bytes_optimizer": bytes_of(self._moves.states),
             "bytes_states": bytes_of(self._states()),
+            "bytes_accumulated": bytes_of(self._accumulation.arrays),
             "bytes_snapshot": 0 if self._snapshot is None else bytes_of(self._moved()),
         }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..arguments import names, positive_int
 from ..arrays import as_context
-from ..errors import ArgumentError, MemoryBudgetError, NetError
+from ..errors import ArgumentError, MemoryBudgetError, NetError, nearest
 from ..executors.blueprint import Blueprint, Bucket
 from ..executors.bucketed import check_batch_size
 from ..executors.buckets import Policy
@@ -24,6 +24,7 @@ from .options import check_trainable, guarding_of, policy_of
 from .rules import resolve
 from .state import carry_of
 
+OPTIONS = ("optimizer", "buckets", "depth", "guard", "carry", "input_gradients")
 MOST = 2**31  # rows or steps: an array of MXNet has fewer elements
 
 
@@ -56,8 +57,9 @@ def explain(
             f"memory depends on the lengths: give lengths={dict.fromkeys(plan.lengths, 64)}, or buckets= that end"
         )
     frozen, _ = _of_optimizer(plan, optimizer)
-    every = guarding_of(guard, None)[0] if trained else 0
-    carried = carry_of(plan, carry) if trained else {}
+    every, carried, slots = guarding_of(guard, None)[0], carry_of(plan, carry), positive_int(depth, "depth") + 1
+    if not trained:
+        every, carried, slots = 0, {}, SLOTS
     wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
     bound = []
     for bucket in known:
@@ -67,7 +69,6 @@ def explain(
         drawn = Bucket(rows, tuple(bucket.items()), padded=buckets is not None and bool(plan.lengths))
         bound.append(dry_bind(Blueprint(plan, drawn, carried, frozen, wanted), as_context("cpu")))
     graphs = [memory for memory, _ in bound]
-    slots = positive_int(depth, "depth") + 1 if trained else SLOTS
     fixed = fixed_parts(plan, optimizer, carried, size, every)
     inputs = max(graph.bytes_inputs for graph in graphs) * (1 + slots)
     report = report_of(_title(size, known), graphs, **fixed, bytes_inputs=inputs)
@@ -114,13 +115,27 @@ def _title(size: int | None, known: Sequence[Mapping[str, int]]) -> str:
     return f"batch_size={rows}{steps}" + (f", {len(known)} buckets" if len(known) > 1 else "")
 
 
+def check_options(what: str, given: Iterable[str], excluded: tuple[str, ...] = ()) -> None:
+    """Check the names of what `Plan.memory` takes besides.
+
+    Raises:
+        ArgumentError: One is unknown.
+    """
+    known = [name for name in OPTIONS if name not in excluded]
+    for name in given:
+        if name not in known:
+            raise ArgumentError(f"{what} takes no {name}={nearest(name, known)}; it takes {', '.join(known)}")
+
+
 def max_batch(plan: Plan, limit: object, lengths: Mapping[str, int] | None, **options: Any) -> int:
     """Return the largest batch size that fits; see `Plan.max_batch`."""
+    check_options("max_batch", options)
     return _largest(lambda rows: forecast(plan, rows, lengths, **options), limit, "one row")
 
 
 def max_length(plan: Plan, limit: object, batch_size: int, **options: Any) -> int:
     """Return the largest number of steps that fits; see `Plan.max_length`."""
+    check_options("max_length", options, excluded=("buckets",))
     if len(plan.lengths) != 1:
         lengths = ", ".join(plan.lengths) or "none"
         raise ArgumentError(f"max_length is of plans with one length; this one has {lengths}")

@@ -10,7 +10,7 @@ from ..errors import ArgumentError, Error, MemoryBudgetError
 from ..executors.blueprint import Blueprint, Bucket
 from ..executors.bucketed import check_batch_size
 from ..executors.buckets import Fitted, Fixed, Policy
-from ..executors.free_memory import budget_of, check_free
+from ..executors.free_memory import budget_of, check_free, free_bytes
 from ..executors.graph_memory import GraphMemory, dry_bind
 from ..executors.room import Room
 from ..plans.plan import Plan
@@ -64,7 +64,7 @@ def sizes_of(
         size = check_batch_size(policy, batch_size)
         check_free(sum(fixed.values()), "the arrays of the trainer")
         return Sizes(size, policy, None)
-    room = Room(budget_of(budget, "memory_budget"), fixed, slots, context)
+    room = Room(min(budget_of(budget, "memory_budget"), free_bytes()), fixed, slots, context)
     if batch_size is not None or policy.has_batch_sizes():
         return Sizes(check_batch_size(policy, batch_size), policy, room)
     if not plan.lengths:
@@ -105,8 +105,8 @@ def rows_of(lengths: Mapping[str, int], room: Room, draw: Callable[[Bucket], Blu
     def together(rows: int) -> Sequence[GraphMemory]:
         bucket = Bucket(rows, tuple(lengths.items()), padded=bool(lengths))
         memory, _ = dry_bind(draw(bucket), room.context)
-        others = replace(memory, bytes_operators=memory.bytes_operators * buckets)
-        return [others]
+        graphs = buckets * (2 if lengths else 1)  # of full examples, and of shorter ones
+        return [replace(memory, bytes_operators=memory.bytes_operators * graphs)]
 
     def fits(rows: int) -> bool:
         try:

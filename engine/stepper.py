@@ -157,6 +157,7 @@ class Stepper(Results):
             order = self._recipe.order(self.step + 1, only, losses)
             ready = self._ready(batch, order, Beside(lengths, streams, reset))
             steps.make_room()
+            self._forget_evicted()
             with Uninterrupted():
                 return self._queued(steps.queue(ready))
 
@@ -451,6 +452,11 @@ class Stepper(Results):
             origin = Origin(fed, getattr(batch, "position", None))
         seconds = self._steps.recorder.span("check", begin, self.step + 1)
         return Ready(executor, bound, checked, origin, order, seconds)
+
+    def _forget_evicted(self) -> None:
+        """Let go of the last graph if it has gone for lack of room; a batch in hand has what it needs of it."""
+        if self._last is not None and self._last is not self._bucketed.last:
+            self._last = None
 
     def _queued(self, step: int) -> int:
         self._last = self._bucketed.last

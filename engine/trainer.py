@@ -153,6 +153,7 @@ class Trainer(Stepper):
             streams=self._streams,
         )
         super().__init__(store, clock, steps, self._bucketed, limits, recipe)
+        self._bucketed.call_before_eviction(self._let_go)
         # what a user changes between steps is lost where arrays go back to a snapshot from before it
         self._half = 0.5 if every > 1 else 0.0
         known = policy.known(plan.lengths)
@@ -288,6 +289,15 @@ class Trainer(Stepper):
             bytes_inputs=self._bucketed.bytes_inputs,
             **self._steps.bytes_beside(),
         )
+
+    def _let_go(self) -> None:
+        """Wait for all steps, whose graphs are to go, and forget the last one's.
+
+        Raises:
+            StepError: A step failed.
+        """
+        self._steps.collect()
+        self._bucketed.forget_forms()
 
     def evaluate(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -229,6 +229,10 @@ class Buckets(Resource):
         """The graph of the last pass."""
         return self._cache.last
 
+    def call_before_eviction(self, call: Callable[[], None]) -> None:
+        """Have something called before graphs go for lack of room."""
+        self._cache.before_eviction = call
+
     def graphs(self) -> list[GraphMemory]:
         """Return what each graph that is bound takes."""
         return [entry.bound.memory for entry in self._cache.entries.values() if entry.bound is not None]
@@ -237,6 +241,10 @@ class Buckets(Resource):
     def bytes_inputs(self) -> int:
         """The memory of inputs, on the device and in front of it."""
         return self._cache.shared.buffers.bytes
+
+    def forget_forms(self) -> None:
+        """Forget which graphs the forms of batches go through, and so let go of these."""
+        self._graphs.clear()
 
     def forget(self) -> None:
         """Let go of all graphs and of the memory of inputs; what is known of each bucket stays."""

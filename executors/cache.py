@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ..errors import Error
+from ..errors import Error, MemoryBudgetError
 from .blueprint import Blueprint, Bucket
 from .bound import Bound, Shared
 from .free_memory import check_free
-from .graph_memory import dry_bind
 from .host_memory import return_freed
 from .room import Room
 
@@ -57,6 +57,7 @@ class Cache:
     Attributes:
         entries: What is known of each bucket.
         last: The graph of the last pass: another pass overwrites the outputs, as graphs share their memory.
+        before_eviction: Called before graphs go for lack of room: what is queued holds their memory.
     """
 
     def __init__(self, shared: Shared, bytes_kept: int | None = None, room: Room | None = None) -> None:
@@ -66,6 +67,7 @@ class Cache:
         self.last: Bound | None = None
         self._bytes_kept = bytes_kept
         self._room = room
+        self.before_eviction: Callable[[], None] = lambda: None
         self._closed = False
 
     def bound(self, bucket: Bucket, largest: Bucket | None = None) -> Bound:
@@ -82,7 +84,8 @@ class Cache:
         entry = self.entries.get(bucket)
         if entry is None or entry.bound is None:
             if largest is not None and not any(entry.bound for entry in self.entries.values()):
-                self._bind(largest)
+                with contextlib.suppress(MemoryBudgetError):  # it may never come
+                    self._bind(largest)
             entry = self._bind(bucket) if self._missing(bucket) else self.entries[bucket]
         if next(reversed(self.entries)) != bucket:
             self.entries[bucket] = self.entries.pop(bucket)
@@ -135,21 +138,34 @@ class Cache:
         return entry
 
     def _fit(self, blueprint: Blueprint) -> None:
-        """Make a graph fit into the room: the least recently used ones go, then operators of it run again.
+        """Make a graph fit into the room: operators of it run again, and the least recently used others go.
+
+        One that is larger than all others, or has larger inputs, would have memory of its own beside theirs: all go.
 
         Raises:
-            MemoryBudgetError: It does not fit.
+            MemoryBudgetError: It does not fit; nothing has changed.
+            StepError: A step is known to have failed.
         """
-        room = self._room
+        room, buffers = self._room, self.shared.buffers
         if room is None:
             return
-        memory, _ = dry_bind(blueprint, self.shared.store.context)
+        memory = room.fit(blueprint)
         living = [entry for entry in self.entries.values() if entry.bound is not None]
         kept = [entry.bound.memory for entry in living if entry.bound is not None]
-        while living and not room.holds([*kept, memory]):
-            self._release(living.pop(0), evicted=True)
-            kept.pop(0)
-        room.fit(blueprint, memory)
+        pool = max((one.bytes_planned for one in kept), default=0)
+        stay = len(living) if memory.bytes_planned <= pool and buffers.hold(blueprint.wanted) else 0
+        while stay and not room.holds([*kept[len(kept) - stay :], memory], buffers.bytes):
+            stay -= 1
+        gone = living[: len(living) - stay]
+        if gone:
+            self.before_eviction()
+            for entry in gone:
+                if self.last is entry.bound:
+                    self.last = None
+                self._release(entry, evicted=True)
+        if not stay:
+            buffers.clear()
+            return_freed()
 
     def _neighbour(self) -> Bound | None:
         """Return the graph with the most memory, which has room for most others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from ..arguments import byte_count
@@ -50,12 +51,12 @@ def budget_of(value: object, what: str = "bytes") -> int:
         >>> budget_of("1KB"), 0 < budget_of(0.5) <= free_bytes()
         (1024, True)
     """
-    if isinstance(value, float) and 0.0 < value < 1.0:
-        return int(value * free_bytes())
+    if isinstance(value, (float, np.floating)) and 0.0 < value < 1.0:
+        return max(int(value * free_bytes()), 1)
     try:
         return byte_count(value, what)
     except ArgumentError as error:
-        raise ArgumentError(f"{error}; a fraction of what is free is above 0 and below 1") from None
+        raise ArgumentError(f"{error}; a fraction of what is free is a number above 0 and below 1, as 0.5") from None
 
 
 def resident_bytes() -> int:

@@ -19,6 +19,7 @@ class MemoryReport:
         bytes_auxiliary: The flat array of auxiliary arrays.
         bytes_gradients: The flat array of gradients.
         bytes_optimizer: The state of the optimizer.
+        bytes_accumulated: The sum of gradients that `accumulate` has, from its first call on.
         bytes_states: The states that are carried from step to step.
         bytes_snapshot: The copy that `recover` goes back to, of a guard of every nth step.
         bytes_inputs: The input arrays, and the host memory in front of them.
@@ -35,6 +36,7 @@ class MemoryReport:
     bytes_auxiliary: int
     bytes_gradients: int
     bytes_optimizer: int
+    bytes_accumulated: int
     bytes_states: int
     bytes_snapshot: int
     bytes_inputs: int

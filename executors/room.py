@@ -41,31 +41,35 @@ class Room:
         if alone.bytes_total > total:
             raise MemoryBudgetError(f"the arrays alone take more than the memory_budget of {total:,} bytes:\n{alone}")
 
-    def report(self, title: str, graphs: Sequence[GraphMemory]) -> MemoryReport:
-        """Return what some graphs take together with what is fixed."""
-        inputs = max((graph.bytes_inputs for graph in graphs), default=0) * (1 + self._slots)
-        return report_of(title, graphs, **self._fixed, bytes_inputs=inputs)
+    def report(self, title: str, graphs: Sequence[GraphMemory], inputs: int = 0) -> MemoryReport:
+        """Return what some graphs take together with what is fixed, and with so many bytes of inputs or more."""
+        needed = max((graph.bytes_inputs for graph in graphs), default=0) * (1 + self._slots)
+        return report_of(title, graphs, **self._fixed, bytes_inputs=max(needed, inputs))
 
-    def holds(self, graphs: Sequence[GraphMemory]) -> bool:
-        """Tell whether some graphs fit together."""
-        return self.report("", graphs).bytes_total <= self.total
+    def holds(self, graphs: Sequence[GraphMemory], inputs: int = 0) -> bool:
+        """Tell whether some graphs fit together, with so many bytes of inputs or more."""
+        return self.report("", graphs, inputs).bytes_total <= self.total
 
-    def fit(self, blueprint: Blueprint, memory: GraphMemory) -> None:
-        """Let operators of a graph run again, as few as it takes for it to fit alone; nothing where it does.
+    def fit(self, blueprint: Blueprint) -> GraphMemory:
+        """Let operators of a graph run again, as few as it takes for it to fit alone, none where it does.
+
+        Returns:
+            What it then takes.
 
         Raises:
-            MemoryBudgetError: It does not, whatever runs again.
+            MemoryBudgetError: It does not fit, whatever runs again.
         """
+        memory, _ = dry_bind(blueprint, self.context)
         if self.holds([memory]):
-            return
+            return memory
         smallest = memory
         for choice in self._choices(blueprint):
             repeat(blueprint, choice)
             found, _ = dry_bind(blueprint, self.context)
             if self.holds([found]):
-                return
-            smallest = min(smallest, found, key=lambda one: one.bytes_planned)
-        self._refuse(memory, smallest)
+                return found
+            smallest = min(smallest, found, key=lambda one: self.report("", [one]).bytes_total)
+        raise self._refusal(memory, smallest)
 
     def _choices(self, blueprint: Blueprint) -> list[Choice]:
         if not blueprint.bucket.training:
@@ -73,13 +77,13 @@ class Room:
         _, graph = dry_bind(blueprint, self.context)
         return choices(blueprint.lowered.symbol, graph.shapes, graph.sizes, graph.kept)
 
-    def _refuse(self, memory: GraphMemory, smallest: GraphMemory) -> None:
+    def _refusal(self, memory: GraphMemory, smallest: GraphMemory) -> MemoryBudgetError:
         needed = self.report(f"the bucket {memory.bucket}", [memory])
         least = self.report("", [smallest]).bytes_total
         hint = f"the smallest budget that it fits into is {least:,} bytes"
         if smallest is not memory:
             hint += f", where {smallest.repeated:.0%} of the forward pass run again"
-        raise MemoryBudgetError(
+        return MemoryBudgetError(
             f"it does not fit into the memory_budget of {self.total:,} bytes; {hint}, for less take fewer rows "
             f"or shorter sequences:\n{needed}"
         )

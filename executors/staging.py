@@ -14,7 +14,7 @@ from ..arrays import MOST_ELEMENTS
 from ..errors import ArgumentError
 from ..plans.lowering import SKIPPED
 from .checked import CheckedBatch, Host, Steps
-from .host_memory import host_slot, zeros
+from .host_memory import bytes_of, host_slot, zeros
 from .kernels import Stage, copying, queueing
 
 GROWTH = 1.5
@@ -105,6 +105,11 @@ class InputBuffers:
             self._device[kind, name] = flat
         return flat[: want.size].reshape(want.shape)
 
+    def hold(self, wanted: Mapping[str, Want]) -> bool:
+        """Tell whether there is memory for all of these, so that they take no more."""
+        inputs = ((self._device.get(("input", name)), want) for name, want in wanted.items())
+        return all(flat is not None and flat.size >= want.size for flat, want in inputs)
+
     def memory(self, name: str) -> Any:
         """Return what the newest view of an input array is a view of."""
         return self._device["input", name]
@@ -128,8 +133,8 @@ class InputBuffers:
 
     @property
     def bytes(self) -> int:
-        """The size of all of it in memory."""
-        device = sum(flat.size * np.dtype(flat.dtype).itemsize for flat in self._device.values())
+        """The size of all of it in memory, but for gradients of inputs."""
+        device = bytes_of(flat for (kind, _), flat in self._device.items() if kind != "gradient")
         host = sum(slot[0].nbytes for slots in self._host.values() for slot in slots)
         return int(device + host)
 

@@ -66,8 +66,11 @@ def byte_count(value: object, what: str) -> int:
         >>> byte_count("1.5KB", "bytes")
         1536
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(KB|MB|GB|)", value) if isinstance(value, str) else None
-    count = int(float(match[1]) * UNITS[match[2]]) if match is not None else value
+    text = value if isinstance(value, str) else ""
+    match = re.fullmatch(r"(\d{1,15})|(\d{1,15}(?:\.\d{1,15})?)\s*(KB|MB|GB)", text)
+    count = value
+    if match is not None:
+        count = int(match[1]) if match[1] else int(float(match[2]) * UNITS[match[3]])
     if not is_integer(count) or count < 1:
         raise ArgumentError(f'{what} must be a positive integer, or text such as "512MB", got {value!r}')
     return int(count)

@@ -308,8 +308,9 @@ class Plan:
             linear 16640 0
             elementwise 0 25600
         """
-        from ..engine.forecast import explain
+        from ..engine.forecast import check_options, explain
 
+        check_options("explain", trainer)
         return explain(self, batch_size, lengths, **trainer)
 
     def max_batch(

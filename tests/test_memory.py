@@ -311,6 +311,57 @@ def test_graphs_that_do_not_fit_together_take_turns() -> None:
         assert trainer.current_loss()["Loss"] > 0
 
 
+def test_lengths_that_rise_take_the_place_of_those_before() -> None:
+    net = mxt.NetChain([mxt.Linear(64), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(64))})
+    plan = mxt.compile_plan(net)
+    budget = int(1.1 * plan.memory(64, {"t": 40}, optimizer=mxt.SGD(0.1)).bytes_total)
+    with mxt.Trainer(plan, mxt.SGD(0.1), 64, memory_budget=budget) as trainer:
+        for steps in (10, 20, 30, 40, 30, 20):
+            trainer.update(drawn(plan, 64, {"t": steps}))
+            assert trainer.memory().bytes_total <= budget
+            planned = [graph.bytes_planned for graph in trainer.memory().graphs]
+            assert planned[0] == max(planned)  # all others are in its memory
+        assert trainer.losses()
+
+
+def test_what_is_refused_leaves_everything_as_it_was() -> None:
+    net = mxt.NetChain([mxt.GRU(16), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(16))})
+    plan, buckets = mxt.compile_plan(net), mxt.buckets.Fixed([10, 5000])
+    with mxt.Trainer(plan, mxt.SGD(0.1), 64, buckets=buckets, memory_budget="24MB") as trainer:
+        trainer.update(drawn(plan, 64, {"t": 10}))  # the larger bucket may never come
+        with pytest.raises(mxt.MemoryBudgetError, match="t=5000"):
+            trainer.update(drawn(plan, 64, {"t": 5000}))
+        assert [graph.bucket for graph in trainer.memory().graphs] == ["(batch_size=64, t=10)"]
+        assert trainer.outputs["Loss"].asnumpy().shape == (64,)
+        trainer.update(drawn(plan, 64, {"t": 10}))
+        assert trainer.step == 2
+
+
+def test_a_step_that_failed_is_told_before_graphs_go_for_another() -> None:
+    net = mxt.NetChain([mxt.LSTM(16), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(16))})
+    plan, buckets = mxt.compile_plan(net), mxt.buckets.Fixed([50, 60])
+    budget = int(1.1 * plan.memory(32, {"t": 60}, optimizer=mxt.SGD(0.1)).bytes_total)
+    with mxt.Trainer(plan, mxt.SGD(0.1), 32, buckets=buckets, memory_budget=budget) as trainer:
+        bad = drawn(plan, 32, {"t": 60})
+        bad["Input"][:] = np.nan
+        trainer.update(bad)
+        with pytest.raises(mxt.StepError, match="step 1"):
+            trainer.update(drawn(plan, 32, {"t": 50}))
+        trainer.recover()
+        assert trainer.update(drawn(plan, 32, {"t": 50})) == 1
+        assert trainer.current_loss()["Loss"] > 0
+
+
+def test_gradients_of_inputs_and_sums_of_gradients_are_counted_once() -> None:
+    plan = deep()
+    said = plan.memory(ROWS, optimizer=mxt.SGD(0.1), input_gradients=["Input"])
+    with mxt.Trainer(plan, mxt.SGD(0.1), ROWS, input_gradients=["Input"]) as trainer:
+        assert trainer.memory().bytes_total == said.bytes_total
+        assert said.bytes_input_gradients == ROWS * WIDTH * FLOAT
+        trainer.accumulate(drawn(plan, ROWS))
+        assert trainer.memory().bytes_accumulated == trainer.memory().bytes_gradients
+
+
 def test_without_a_batch_size_each_bucket_has_the_rows_that_fit() -> None:
     net = mxt.NetChain([mxt.GRU(8), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(8))})
     plan = mxt.compile_plan(net)
@@ -334,7 +385,7 @@ def test_without_sequences_the_batch_size_is_what_fits() -> None:
 # Bad input
 
 
-@pytest.mark.parametrize("budget", ["lots", "2TB", 0, -5, 1.5, 0.0, True, [1]])
+@pytest.mark.parametrize("budget", ["lots", "2TB", "1.5", "0.5", "9" * 400 + "GB", 0, -5, 1.5, 0.0, True, [1]])
 def test_what_is_no_number_of_bytes_is_refused(budget: Any) -> None:
     with pytest.raises(mxt.ArgumentError, match="memory_budget must be a positive integer, or text such as"):
         mxt.Trainer(deep(), mxt.Adam(), batch_size=ROWS, memory_budget=budget)
@@ -351,6 +402,21 @@ def test_buckets_without_an_end_leave_no_rows_to_choose() -> None:
         mxt.Trainer(mxt.compile_plan(net), mxt.Adam(), None, memory_budget="64MB")
     with pytest.raises(mxt.ArgumentError, match="memory depends on the lengths"):
         mxt.compile_plan(net).memory(4, optimizer=mxt.Adam())
+
+
+def test_what_memory_does_not_take_is_named() -> None:
+    plan = deep()
+    with pytest.raises(mxt.ArgumentError, match=r'max_batch takes no optimiser=; did you mean "optimizer"\?; it takes'):
+        plan.max_batch("64MB", optimiser=mxt.Adam())
+    with pytest.raises(mxt.ArgumentError, match=r"explain takes no memory_budget=; it takes"):
+        plan.explain(4, memory_budget="2GB")
+    for wrong in ({"guard": "x"}, {"carry": "what"}, {"depth": 0}):
+        with pytest.raises(mxt.Error):
+            plan.memory(4, **wrong)
+
+
+def test_a_fraction_may_be_numpys() -> None:
+    assert 0 < free_memory.budget_of(np.float32(0.5)) < free_memory.budget_of(0.9)
 
 
 def test_not_even_one_row_or_step_says_what_it_takes() -> None:
