@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakMethod
 
 import numpy as np
 
@@ -229,8 +230,15 @@ class Buckets(Resource):
         """The graph of the last pass."""
         return self._cache.last
 
-    def call_before_eviction(self, call: Callable[[], None]) -> None:
-        """Have something called before graphs go for lack of room."""
+    def call_before_eviction(self, method: Callable[[], None]) -> None:
+        """Have the method of an object called before graphs go for lack of room, as long as that object lives."""
+        weak = WeakMethod(method)  # it has these buckets, and would be freed late if they had it
+
+        def call() -> None:
+            alive = weak()
+            if alive is not None:
+                alive()
+
         self._cache.before_eviction = call
 
     def graphs(self) -> list[GraphMemory]:

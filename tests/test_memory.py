@@ -492,4 +492,4 @@ print(resident_bytes() - before - own, trained[0].memory().bytes_total)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     resident, said = map(int, done.stdout.split())
-    assert resident == pytest.approx(said, rel=0.05, abs=8e6)
+    assert resident == pytest.approx(said, rel=0.1)  # without what operators take in turn
