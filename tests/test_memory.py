@@ -236,6 +236,7 @@ def with_repeated(blueprint: Blueprint, names: Iterable[str]) -> Blueprint:
 SMALL = Extents(4, 4, 5, {"a": 4, "b": 3, "h": 6, "w": 5}, seed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_each_operator_of_each_layer_may_run_again(case: Case, padded: bool) -> None:
@@ -250,7 +251,8 @@ def test_each_operator_of_each_layer_may_run_again(case: Case, padded: bool) -> 
     expected = pass_of(blueprint, drawn_case.inputs, arrays, heads)
     _, graph = dry_bind(blueprint, mx.cpu())
     names = [one.name for one in graph.operations if (one.name, 0) in graph.sizes and one.kind in EXACT]
-    for some in [names, *([name] for name in names)]:
+    alone = [] if padded else [[name] for name in names]  # the operators of padding are the same in all layers
+    for some in [names, *alone]:
         assert pass_of(with_repeated(blueprint, some), drawn_case.inputs, arrays, heads) == expected, some
 
 
