@@ -16,8 +16,6 @@ from ..executors.room import Room
 from ..plans.plan import Plan
 from .forecast import largest_that
 
-ONE = 1  # row
-
 
 class Sizes(NamedTuple):
     """How large a trainer is.
@@ -116,6 +114,6 @@ def rows_of(lengths: Mapping[str, int], room: Room, draw: Callable[[Bucket], Blu
 
     found = largest_that(fits)
     if not found:
-        report = room.report(f"one row of {dict(lengths)}", together(ONE))
+        report = room.report(f"one row of {dict(lengths)}", together(1))
         raise MemoryBudgetError(f"not even one row fits into the memory_budget of {room.total:,} bytes:\n{report}")
     return found

@@ -169,6 +169,11 @@ class Blueprint:
         return found
 
     @property
+    def bytes_inputs(self) -> int:
+        """The input arrays on the device."""
+        return sum(want.bytes for want in self.wanted.values())
+
+    @property
     def bytes_heads(self) -> int:
         """The gradients that come back through outputs, which MXNet has memory for beside ours."""
         rows, itemsize = self.bucket.batch_size, np.dtype(self.plan.dtype).itemsize

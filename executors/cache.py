@@ -124,7 +124,7 @@ class Cache:
         self._fit(blueprint)
         neighbour = self._neighbour()
         buffers = self.shared.buffers
-        inputs = sum(want.bytes for want in blueprint.wanted.values()) * (1 + buffers.slots)
+        inputs = blueprint.bytes_inputs * (1 + buffers.slots)
         check_free(inputs - buffers.bytes, f"the inputs of the bucket {bucket}")
         bound = Bound(blueprint, self.shared, neighbour)
         pooled = 0 if neighbour is None else neighbour.memory.bytes_planned

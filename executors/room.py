@@ -59,23 +59,18 @@ class Room:
         Raises:
             MemoryBudgetError: It does not fit, whatever runs again.
         """
-        memory, _ = dry_bind(blueprint, self.context)
+        memory, graph = dry_bind(blueprint, self.context)
         if self.holds([memory]):
             return memory
         smallest = memory
-        for choice in self._choices(blueprint):
+        possible = choices(blueprint.lowered.symbol, graph.shapes, graph.sizes, graph.kept)
+        for choice in possible if blueprint.bucket.training else []:
             repeat(blueprint, choice)
             found, _ = dry_bind(blueprint, self.context)
             if self.holds([found]):
                 return found
             smallest = min(smallest, found, key=lambda one: self.report("", [one]).bytes_total)
         raise self._refusal(memory, smallest)
-
-    def _choices(self, blueprint: Blueprint) -> list[Choice]:
-        if not blueprint.bucket.training:
-            return []
-        _, graph = dry_bind(blueprint, self.context)
-        return choices(blueprint.lowered.symbol, graph.shapes, graph.sizes, graph.kept)
 
     def _refusal(self, memory: GraphMemory, smallest: GraphMemory) -> MemoryBudgetError:
         needed = self.report(f"the bucket {memory.bucket}", [memory])
