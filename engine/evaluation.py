@@ -14,17 +14,19 @@ from ..errors import ArgumentError, BatchError, Error, StepError, unknown
 from ..executors.blueprint import Bucket
 from ..executors.bound import Bound, Shared
 from ..executors.bucketed import bucket_of, most_rows
-from ..executors.buckets import Policy
+from ..executors.buckets import Cut, Policy
 from ..executors.cache import Cache
 from ..executors.checked import CheckedBatch
 from ..executors.handles import Clock, zero_padding
 from ..executors.inputs import Beside, Limits, check_batch
+from ..executors.segmented import check_in_segments
 from ..executors.staging import InputBuffers
 from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
 from ..plans.lowering import Head
 from ..plans.plan import Plan
+from .long_evaluation import LongEvaluation
 from .losses import Losses, LossSums
 from .streams import Streams
 
@@ -114,6 +116,7 @@ class Evaluator:
         self._policy = policy
         self._batch_size = batch_size
         self._clock = clock
+        self._long = LongEvaluation(store.plan, policy) if isinstance(policy, Cut) else None
         self._carry = carry
         table = StateTable(store, carry, batch_size or 1) if carry else None
         self._streams = None if table is None else Streams(table)
@@ -195,33 +198,69 @@ class Evaluator:
         """Yield the slices of a batch; its number is that in an iterable."""
         try:
             checked = check_batch(batch, self._limits(heads), Beside(lengths))
-            bucket_of(self._policy, checked, self._plan)  # every example, before any is run
+            self._check_length(checked)
         except BatchError as error:
             raise error if number is None else BatchError(f"batch {number} (the first is 0): {error}") from None
-        begin = 0
-        while begin < checked.rows:
-            piece, bound = self._next(checked, begin, heads)
-            loaded = bound.load(piece)
-            if bound.carried is not None and self._streams is not None:
-                bound.feed(loaded, self._streams.places_for(piece, bound.bucket.batch_size, 0))
-                bound.forward(loaded)
-                bound.carried.keep()
-                self._streams.settle(0)
-            else:
-                bound.forward(loaded)
-            self._collect(bound)
-            yield _Pass(piece, {name: a.asnumpy() for name, a in bound.raw_outputs().items()})
-            begin += piece.rows
-
-    def _next(self, batch: CheckedBatch, begin: int, heads: tuple[Head, ...]) -> tuple[CheckedBatch, Bound]:
-        """Return the next slice, and the graph for it."""
         size = self._batch_size
         if size is None:  # that of the bucket for all
-            size = self._policy.batch_size(bucket_of(self._policy, batch, self._plan))
+            size = self._policy.batch_size(bucket_of(self._policy, checked, self._plan))
         assert size is not None  # by check_batch_size
-        piece = batch.between(begin, min(begin + size, batch.rows))
-        bucket = bucket_of(self._policy, piece, self._plan)
-        return piece, self._cache.bound(Bucket.holding(piece, size, bucket, False, heads))
+        for begin in range(0, checked.rows, size):
+            piece = checked.between(begin, min(begin + size, checked.rows))
+            if self._long is not None and self._long.cuts(piece):
+                yield _Pass(piece, self._in_segments(self._long, piece, size, heads))
+            else:
+                bucket = Bucket.holding(piece, size, bucket_of(self._policy, piece, self._plan), False, heads)
+                bound = self._run(bucket, piece)
+                yield _Pass(piece, {name: a.asnumpy() for name, a in bound.raw_outputs().items()})
+
+    def _check_length(self, batch: CheckedBatch) -> None:
+        """Check that every example has a bucket, before any is run.
+
+        Raises:
+            BatchError: One has none, or the batch cannot be run in segments.
+        """
+        if self._long is None or not self._long.cuts(batch):
+            bucket_of(self._policy, batch, self._plan)
+            return
+        bucket_of(self._long.policy.policy, batch, self._plan)
+        check_in_segments(self._plan, batch)
+
+    def _run(self, bucket: Bucket, piece: CheckedBatch) -> Bound:
+        """Run a slice, and carry its states; waits."""
+        bound = self._cache.bound(bucket)
+        loaded = bound.load(piece)
+        if bound.carried is not None and self._streams is not None:
+            bound.feed(loaded, self._streams.places_for(piece, bucket.batch_size, 0))
+            bound.forward(loaded)
+            bound.carried.keep()
+            self._streams.settle(0)
+        else:
+            bound.forward(loaded)
+        self._collect(bound)
+        return bound
+
+    def _in_segments(
+        self, long: LongEvaluation, piece: CheckedBatch, size: int, heads: tuple[Head, ...]
+    ) -> dict[str, NDArray[Any]]:
+        """Run a slice in segments, and carry its states; waits."""
+        places = None if self._streams is None else self._streams.places_for(piece, size, 0)
+
+        def run(bucket: Bucket, segment: CheckedBatch, first: bool) -> Bound:
+            bound = self._cache.bound(bucket)
+            loaded = bound.load(segment)
+            if first and places is not None and bound.carried is not None:
+                bound.feed(loaded, places)
+            bound.forward(loaded)
+            self._collect(bound)
+            return bound
+
+        values, states = long.run(piece, size, heads, run)
+        if self._streams is not None and places is not None and self._carry.keys() <= states.keys():
+            for row, place in enumerate(places.ends[: piece.rows].tolist()):
+                self._streams.table.write(place, {port: states[port][row] for port in self._carry})
+            self._streams.settle(0)
+        return values
 
     def _collect(self, bound: Bound) -> None:
         try:

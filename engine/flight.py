@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 from .._mxnet import mx
 from ..errors import Error, StepError
 from ..executors.batch import Batch
-from ..executors.bound import Bound
 from ..executors.bucketed import Buckets
 from ..executors.guard import Chain, Guard, Verdict
 from ..executors.handles import Clock
@@ -19,6 +18,7 @@ from ..executors.host_memory import bytes_of
 from ..executors.indices import check_indices
 from ..executors.inputs import Limits, check_batch
 from ..executors.judges import Watch
+from ..executors.passes import Passes
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
 from .accumulation import Accumulation
@@ -83,7 +83,7 @@ class Flight:
         if streams is not None:
             streams.before_growth, streams.after_growth = self.collect, self._follow_states
         self._chain = Chain(self._store.context, self._store.plan.dtype)
-        self._guards: weakref.WeakKeyDictionary[Bound, dict[tuple[object, ...], Guard]] = weakref.WeakKeyDictionary()
+        self._guards: weakref.WeakKeyDictionary[Passes, dict[tuple[object, ...], Guard]] = weakref.WeakKeyDictionary()
         self._move_guards: dict[Watch, Guard] = {}
         self._snapshot = Snapshot(self._moved) if every > 1 else None
         self._good, self._good_tick = 0, 0  # the last step, and what of it, whose arrays can be gone back to
@@ -265,6 +265,12 @@ class Flight:
         error.bucket = dict(step.bucket.lengths)
         self.failure = error
         raise error from error.cause
+
+    def _fail_on_the_way(self, step: Step, error: BaseException) -> NoReturn:
+        """Raise the error of a step that has failed before all of it was queued, or of one before it."""
+        self.collect()
+        self.pending.append(step)
+        self._fail(step, "failed on the device", error)
 
     def _cut_short(self, step: Step, error: BaseException) -> None:
         text = f"step {step.number} was cut short while it was being queued, by {type(error).__name__}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from ..arguments import is_integer
+from ..arguments import is_integer, positive_int
 from ..errors import ArgumentError, NetError
 from ..executors.bucketed import check_policy, one_bucket
-from ..executors.buckets import Policy
+from ..executors.buckets import Cut, Policy
 from ..plans.lowering import check_lengths
 from ..plans.plan import Plan
+from ..plans.segmentation import segmentation
 from .optimizers import Optimizer
 
 ON_NAN = ("raise", "skip", "ignore")
@@ -66,3 +67,25 @@ def policy_of(plan: Plan, lengths: Mapping[str, int] | None, buckets: Policy | N
     if buckets is not None:
         raise ArgumentError("lengths= is the one bucket, and buckets= are several: give one of them")
     return one_bucket(check_lengths(plan, lengths))
+
+
+def in_segments(
+    plan: Plan, policy: Policy, segment: object, input_gradients: Collection[str] = (), guard: object = True
+) -> Policy:
+    """Return the policy, or that of segments of so many steps.
+
+    Raises:
+        ArgumentError: It is no positive number of steps, or does not go with what else is asked for.
+        NetError: The plan cannot be run in segments.
+    """
+    if segment is None:
+        return policy
+    steps = positive_int(segment, "segment")
+    segmentation(plan)
+    if policy.has_batch_sizes():
+        raise ArgumentError(f"segment= needs one batch size for all buckets, and {policy!r} has one for each")
+    if input_gradients:
+        raise ArgumentError("segment= excludes input_gradients=: they would be as long as the sequences")
+    if guarding_of(guard, None)[0] > 1:
+        raise ArgumentError("segment= takes guard=True or False: a guard of every nth step keeps copies of batches")
+    return Cut(policy, steps)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+from .._mxnet import mx
 from ..executors.batch import Batch
-from ..executors.bound import Bound
 from ..executors.checked import CheckedBatch
 from ..executors.guard import Guard
 from ..executors.judges import Watch
+from ..executors.passes import Passes
 from ..executors.snapshot import Snapshot
 from .flight import Flight
 from .steps import Order, Ready, Staged, Step, private_copy
@@ -48,7 +49,7 @@ class Pipeline(Flight):
 
     def _load(self, ready: Ready) -> Staged:
         begin = time.perf_counter()
-        loaded = ready.bound.load(ready.batch)
+        loaded = ready.passes.load(ready.batch)
         return Staged(ready, loaded, ready.seconds + self.recorder.span("copy", begin, self._clock.now + 1))
 
     def queue_staged(self, order: Order) -> int:
@@ -56,7 +57,7 @@ class Pipeline(Flight):
         assert self.staged is not None  # the trainer has looked
         before = self.tick
         staged = self.staged._replace(ready=self.staged.ready._replace(order=order))
-        staged.loaded.staging.set_threads()  # which someone else's batch may have changed since
+        staged.ready.passes.set_threads()  # which someone else's batch may have changed since
         try:
             return self._queue(staged, moves=True)
         finally:
@@ -105,18 +106,18 @@ class Pipeline(Flight):
 
     def _queue(self, staged: Staged, moves: bool, units: int = 0) -> int:
         """Queue the passes of a batch, and its move; gradients are added up where they count units."""
-        bound, loaded, order = staged.ready.bound, staged.loaded, staged.ready.order
+        passes, loaded, order = staged.ready.passes, staged.loaded, staged.ready.order
         before = self.tick
         try:
             step = self._step(staged, moves)
             self._chain.count([check.count for check in loaded.index_checks])
             if step.places is not None:
-                bound.feed(loaded, step.places)
+                passes.feed(loaded, step.places)
             if step.part:
                 self._clock.turn_back(step.number - 1)
             self._clock.part, self.tick, self._going = step.part, step.tick, step
-            staged.ready.executor.queue(bound, loaded)  # this is now the step
-            bound.backward(None, order.weights, float(units or 1))
+            staged.ready.queue(passes, loaded)  # this is now the step
+            passes.backward(None, order.weights, float(units or 1))
             if units:
                 self._accumulation.add(units)
             step.guard.queue(step.tick, order.rate, step.slot)
@@ -133,7 +134,7 @@ class Pipeline(Flight):
         number = self._clock.now + (part == 0)
         places = None
         if self._streams is not None:  # before the guard, which is another one where their table grows
-            places = self._streams.places_for(staged.loaded.batch, ready.bound.bucket.batch_size, tick)
+            places = self._streams.places_for(staged.loaded.batch, ready.passes.bucket.batch_size, tick)
         return Step(
             number=number,
             tick=tick,
@@ -142,8 +143,8 @@ class Pipeline(Flight):
             has_pass=True,
             loaded=staged.loaded,
             origin=ready.origin,
-            bucket=ready.bound.bucket,
-            guard=self._guard(ready.bound, ready.order, self._guarded(number), moves),
+            bucket=ready.passes.bucket,
+            guard=self._guard(ready.passes, ready.order, self._guarded(number), moves),
             slot=tick % self._depth,
             queued=time.perf_counter(),
             places=places,
@@ -161,8 +162,14 @@ class Pipeline(Flight):
             self.opened = step
 
     def _give_up(self, before: int, error: BaseException) -> None:
-        """Note a step as failed that could not be queued whole, if something of the training has moved by then."""
+        """Note a step as failed that could not be queued whole, if something of the training has moved by then.
+
+        Raises:
+            StepError: MXNet has told of a failure: one in segments waits for what it has queued itself.
+        """
         if self.tick != before and self._going is not None:
+            if isinstance(error, mx.MXNetError):
+                self._fail_on_the_way(self._going, error)
             self._cut_short(self._going, error)
         elif self._streams is not None:
             self._streams.undo(before)
@@ -176,7 +183,7 @@ class Pipeline(Flight):
         """Take the staged batch back: the slots behind its own may be those of steps that have yet to run."""
         staged, self.staged = self.staged, None
         assert staged is not None  # the trainer has looked
-        staged.loaded.staging.take_back(staged.loaded.slot)
+        staged.ready.passes.take_back(staged.loaded)
         return staged
 
     def _watch(self, guarded: bool, order: Order, moves: bool) -> Watch:
@@ -190,16 +197,16 @@ class Pipeline(Flight):
             guard = self._move_guards[watch] = self._new_guard(None, watch, snapshot)
         return guard
 
-    def _guard(self, bound: Bound, order: Order, guarded: bool, moves: bool) -> Guard:
-        guards = self._guards.get(bound)
+    def _guard(self, passes: Passes, order: Order, guarded: bool, moves: bool) -> Guard:
+        guards = self._guards.get(passes)
         if guards is None:
-            guards = self._guards[bound] = {}
+            guards = self._guards[passes] = {}
         key = order.paths, guarded, moves
         guard = guards.get(key)
         if guard is None:
             snapshot = self._snapshot if guarded and moves else None
-            guard = guards[key] = self._new_guard(bound, self._watch(guarded, order, moves), snapshot)
+            guard = guards[key] = self._new_guard(passes, self._watch(guarded, order, moves), snapshot)
         return guard
 
-    def _new_guard(self, bound: Bound | None, watch: Watch, snapshot: Snapshot | None) -> Guard:
-        return Guard(self._store, bound, self._chain, watch, self._moves.move, slots=self._depth, snapshot=snapshot)
+    def _new_guard(self, passes: Passes | None, watch: Watch, snapshot: Snapshot | None) -> Guard:
+        return Guard(self._store, passes, self._chain, watch, self._moves.move, slots=self._depth, snapshot=snapshot)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from ..arguments import is_integer
 from ..errors import ArgumentError, Error
-from ..executors.bound import Bound
 from ..executors.handles import ArrayMapping, Clock, OutputHandle
+from ..executors.passes import Passes
 from ..executors.store import ParameterStore
 from ..mappings import FrozenMapping
 from ..plans.net import NetGraph
@@ -57,7 +57,7 @@ class Results(Resource):
         self._store = store
         self._clock = clock
         self._steps = steps
-        self._last: Bound | None = None
+        self._last: Passes | None = None
         self._given = 0
         self._net: tuple[int, NetGraph] | None = None
         self._norm_graph: NormGraph | None = None

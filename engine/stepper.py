@@ -11,6 +11,7 @@ from ..executors.batch import Batch
 from ..executors.bucketed import Buckets
 from ..executors.handles import Clock, OutputHandle
 from ..executors.inputs import NOTHING_BESIDE, Beside, Limits, check_batch
+from ..executors.segmented import Segmented
 from ..executors.store import ParameterStore
 from .interrupts import Uninterrupted
 from .loss_weights import LossWeights
@@ -159,7 +160,7 @@ class Stepper(Results):
             steps.make_room()
             self._forget_evicted()
             with Uninterrupted():
-                return self._queued(steps.queue(ready))
+                return self._queued(steps.queue(ready), ready)
 
     def _update_staged(
         self, beside: tuple[object, ...], only: str | Sequence[str] | None, losses: Mapping[str, float] | None
@@ -173,8 +174,9 @@ class Stepper(Results):
         if order.heads != steps.staged.ready.order.heads:  # it is on its way to another graph
             self._restage(order)
         steps.make_room()
+        ready = steps.staged.ready
         with Uninterrupted():  # a Ctrl-C is raised once the step has been queued
-            return self._queued(steps.queue_staged(order))
+            return self._queued(steps.queue_staged(order), ready)
 
     def _restage(self, order: Order) -> None:
         """Load the staged batch again, for the graph of another order.
@@ -236,6 +238,8 @@ class Stepper(Results):
             self._steps.recorder.begin()
             self._check_unstaged()
             ready = self._ready(batch, self._recipe.order(None), Beside(lengths, streams, reset))
+            if isinstance(ready.passes, Segmented):
+                raise ArgumentError("a batch that is run in segments is loaded as it runs, so it cannot be staged")
             with Uninterrupted():
                 self._steps.stage(ready)
 
@@ -305,7 +309,7 @@ class Stepper(Results):
             self._check_not_begun("compute")
             ready = self._ready_for_part(batch, Beside(lengths, streams, reset), losses)
             with Uninterrupted():
-                return self._queued(self._steps.compute(ready))
+                return self._queued(self._steps.compute(ready), ready)
 
     def accumulate(
         self,
@@ -366,7 +370,7 @@ class Stepper(Results):
                 )
             units = self._recipe.loss_weights.units(ready.order.weights, ready.batch)
             with Uninterrupted():
-                return self._queued(self._steps.accumulate(ready, units))
+                return self._queued(self._steps.accumulate(ready, units), ready)
 
     def apply(self, *, only: str | Sequence[str] | None = None) -> int:
         """Queue the optimizer's move of the parameters by the gradients as they are now, which ends the step.
@@ -445,21 +449,21 @@ class Stepper(Results):
         begin = time.perf_counter()
         checked = check_batch(batch, self._limits, beside)
         self._steps.check_streams(checked)
-        executor, bound = self._bucketed.graph_for(checked, order.heads)
+        executor, passes = self._bucketed.graph_for(checked, order.heads)
         origin = NOWHERE
         if type(batch) is not dict or checked.device:
             fed = {port: value.step for port, value in batch.items() if isinstance(value, OutputHandle)}
             origin = Origin(fed, getattr(batch, "position", None))
         seconds = self._steps.recorder.span("check", begin, self.step + 1)
-        return Ready(executor, bound, checked, origin, order, seconds)
+        return Ready(executor.queue, passes, checked, origin, order, seconds)
 
     def _forget_evicted(self) -> None:
         """Let go of the last graph if it has gone for lack of room; a batch in hand has what it needs of it."""
         if self._last is not None and self._last is not self._bucketed.last:
             self._last = None
 
-    def _queued(self, step: int) -> int:
-        self._last = self._bucketed.last
+    def _queued(self, step: int, ready: Ready) -> int:
+        self._last = ready.passes
         return step
 
     def _check_unstaged(self) -> None:

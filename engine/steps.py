@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from .._mxnet import mx
 from ..executors.batch import Batch
 from ..executors.blueprint import Bucket
-from ..executors.bound import Bound, Loaded
 from ..executors.checked import CheckedBatch
-from ..executors.executor import Executor
 from ..executors.guard import Guard
+from ..executors.loaded import Loaded
+from ..executors.passes import Passes
 from ..executors.state_table import INITIAL, Places
 from ..plans.lowering import Head
 
@@ -54,16 +54,16 @@ class Ready(NamedTuple):
     """A batch that has been checked, and the graph for it.
 
     Attributes:
-        executor: The executor of its bucket.
-        bound: Its graph.
+        queue: Queues the forward pass.
+        passes: What has it: its graph.
         batch: The batch.
         origin: Where it comes from.
         order: How the step is to be taken.
         seconds: How long the check took.
     """
 
-    executor: Executor
-    bound: Bound
+    queue: Callable[[Any, Loaded], None]
+    passes: Passes
     batch: CheckedBatch
     origin: Origin
     order: Order

@@ -29,6 +29,8 @@ class Bucket(NamedTuple):
         heads: What it computes; None: all outputs of the plan.
         skips: Whether first steps of examples may have no loss.
         carry_at: After how many steps carried states are taken; None: at the end.
+        segment: How many steps the segments have that longer sequences are cut into, 0 where none are. The graph of a
+            segment gives the gradients of the states that it begins with.
     """
 
     batch_size: int
@@ -38,6 +40,7 @@ class Bucket(NamedTuple):
     heads: tuple[Head, ...] | None = None
     skips: bool = False
     carry_at: int | None = None
+    segment: int = 0
 
     @staticmethod
     def holding(
@@ -46,13 +49,14 @@ class Bucket(NamedTuple):
         lengths: Mapping[str, int],
         training: bool = True,
         heads: tuple[Head, ...] | None = None,
+        segment: int = 0,
     ) -> Bucket:
         """Return what a graph of this size is bound for, so that it does what a batch needs and no more."""
         at = batch.carry_at
         if at is not None and at >= max(lengths.values()):
             at = None  # no example goes on after that
         padded, skips = batch.pads(lengths), batch.loss_from is not None
-        return Bucket(batch_size, tuple(lengths.items()), padded, training, heads, skips, at)
+        return Bucket(batch_size, tuple(lengths.items()), padded, training, heads, skips, at, segment)
 
     def __str__(self) -> str:
         """Show the size and the lengths."""
@@ -117,7 +121,8 @@ class Blueprint:
         self.wanted = self._wanted()
         for name, want in self.wanted.items():
             check_elements(name, want)
-        self.input_gradients = tuple(port for port in input_gradients if bucket.training and port in self.wanted)
+        wants_gradients = tuple(plan.states) if bucket.segment else input_gradients
+        self.input_gradients = tuple(port for port in wants_gradients if bucket.training and port in self.wanted)
         self.repeated = 0.0
         self._frozen = frozen
 

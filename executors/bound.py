@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .._mxnet import mx
 from ..arrays import ArraySpec
@@ -25,34 +25,11 @@ from .handles import ArrayHandle, Clock, InputGradientHandle, OutputHandle
 from .heads import HeadGradients
 from .indices import IndexCheck, check_indices
 from .kernels import usable
+from .loaded import Loaded
 from .staging import InputBuffers, Staging
 from .state_table import Places, StateTable
 from .store import ParameterStore
 from .threads import setting, threads_for
-
-
-class Loaded(NamedTuple):
-    """A batch on its way to the input arrays of a graph.
-
-    Attributes:
-        batch: The batch.
-        index_checks: The checks of indices that came in NDArrays.
-        slot: The slot with its private copy.
-        staging: The arrays that it goes through.
-    """
-
-    batch: CheckedBatch
-    index_checks: tuple[IndexCheck, ...]
-    slot: int
-    staging: Staging
-
-    def kept(self, port: str) -> NDArray[Any]:
-        """Return what came for a port, as long as the slot has not been loaded again; waits for NDArrays.
-
-        Raises:
-            MXNetError: It was an output of a pass that failed.
-        """
-        return self.staging.kept(self.slot, self.batch, port)
 
 
 @dataclass
@@ -188,6 +165,14 @@ class Bound:
         indices = [port for port in batch.device if port in self.ports and self.ports[port].count is not None]
         return Loaded(batch, tuple(self._index_check(port, batch) for port in indices), slot, self._staging)
 
+    def take_back(self, loaded: Loaded) -> None:
+        """Let the batch that was loaded last not have been loaded."""
+        self._staging.take_back(loaded.slot)
+
+    def set_threads(self) -> None:
+        """Queue what comes before the batch that was loaded last, once more: someone else's may have come since."""
+        self._staging.set_threads()
+
     def feed(self, loaded: Loaded, places: Places) -> None:
         """Queue the carried states that the batch that was loaded last leaves out."""
         assert self.carried is not None  # its table has given the places
@@ -196,15 +181,31 @@ class Bound:
 
     def forward(self, loaded: Loaded) -> None:
         """Queue the forward pass of the batch that was loaded last."""
+        self._seed(self.clock.now + 1)
+        self.clock.tick()
+        self._forward(loaded)
+
+    def forward_segment(self, loaded: Loaded, number: int) -> None:
+        """Queue the forward pass of a segment that was loaded last, which is a part of a pass that has been counted."""
+        self._seed(self.clock.now, number)
+        self._forward(loaded)
+
+    def _forward(self, loaded: Loaded) -> None:
         self.batch = loaded.batch
         self._went_back = False
         self.index_checks = loaded.index_checks
         self._set_rows(self.batch.rows)
-        if self.bucket.training and self.plan.random_nodes:
-            seed = step_seed(self.store.seed, self.clock.now + 1, self.clock.part)
-            mx.random.seed(seed, ctx=self.store.context)
-        self.clock.tick()
         self._run_forward()
+
+    def _seed(self, step: int, segment: int | None = None) -> None:
+        if self.bucket.training and self.plan.random_nodes:
+            seed = step_seed(self.store.seed, step, self.clock.part, segment)
+            mx.random.seed(seed, ctx=self.store.context)
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the backward pass has been queued, or is being queued, since the last forward pass."""
+        return self._went_back
 
     @property
     def trained_ports(self) -> tuple[str, ...]:
@@ -264,6 +265,16 @@ class Bound:
             heads = self._heads.of_mean(self.batch, self._weights if weights is None else weights, factor)
         else:
             heads = self._heads.of(gradients, self.batch)
+        self._backward(heads)
+
+    def backward_segment(self, gradients: Mapping[str, Any]) -> None:
+        """Queue the backward pass, given the gradient of each head that takes one, NDArrays of the graph's own shape.
+
+        They are read when the pass runs.
+        """
+        self._backward(self._heads.of_arrays(gradients))
+
+    def _backward(self, heads: list[Any]) -> None:
         self._went_back = True
         if self._has_gradients:
             prepared, run = self._run_backward
@@ -343,7 +354,11 @@ class Bound:
         return memory_of(self.blueprint, self.raw.debug_str())[0]
 
 
-def step_seed(seed: int, step: int, part: int = 0) -> int:
-    """Return MXNet's seed of a pass of a step: a function of these, so that a resumed run draws the same numbers."""
-    digest = hashlib.sha256(f"{seed}\n{step}{f' {part}' if part else ''}".encode()).digest()
+def step_seed(seed: int, step: int, part: int = 0, segment: int | None = None) -> int:
+    """Return MXNet's seed of a pass of a step, or of a segment of it: a function of these alone.
+
+    So a run that is resumed draws the same numbers, and a segment that is run again too.
+    """
+    place = f"{step}{f' {part}' if part else ''}{'' if segment is None else f' segment {segment}'}"
+    digest = hashlib.sha256(f"{seed}\n{place}".encode()).digest()
     return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF

@@ -14,17 +14,20 @@ from ..errors import ArgumentError, BatchError, unknown
 from ..mappings import FrozenMapping
 from ..plans.lowering import Head
 from ..plans.plan import Plan
+from ..plans.segmentation import segmentation
 from ..resources import Resource
 from ..tables import table
 from .blueprint import Bucket
 from .bound import Bound, Shared
-from .buckets import Exact, Fixed, Policy
+from .buckets import Cut, Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .checked import CheckedBatch
 from .executor import Executor, check_input_gradients, room_of, share
 from .graph_memory import GraphMemory
-from .inputs import Beside, Limits, check_batch
+from .inputs import Beside, Limits, check_batch, check_rows
+from .passes import Passes
 from .room import Room
+from .segmented import Segmented, check_in_segments
 from .store import ParameterStore
 
 BYTES_KEPT = 2**30
@@ -134,6 +137,7 @@ class Buckets(Resource):
         self._limits = Limits.of(self.plan, None, shared.clock)
         self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
         self._graphs: dict[tuple[object, tuple[Head, ...] | None], tuple[Executor, Bound]] = {}  # by forms of batches
+        self._segmented: dict[tuple[Head, ...] | None, Segmented] = {}
         shared.rows = most_rows(policy, batch_size, self.plan)
         known = policy.known(self.plan.lengths)
         sizes = [(self.batch_size(bucket), bucket) for bucket in known]
@@ -194,14 +198,17 @@ class Buckets(Resource):
         executor.check(checked)
         return executor
 
-    def graph_for(self, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> tuple[Executor, Bound]:
-        """Return the executor of a batch, and its graph for training, bound if it comes for the first time.
+    def graph_for(self, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> tuple[Executor | Segmented, Passes]:
+        """Return what queues the forward pass of a batch, and what has it: a graph, bound if it has not come before.
 
         Raises:
-            BatchError: No bucket holds an example, or the bucket has fewer rows.
+            BatchError: No bucket holds an example, or the bucket has fewer rows; or it cannot be run in segments.
             Error: It is closed.
         """
         self._cache.check_open()
+        if isinstance(self.policy, Cut) and self.policy.cuts(batch):
+            segmented = self._in_segments(self.policy, batch, heads)
+            return segmented, segmented
         found = None if batch.form is None else self._graphs.get((batch.form, heads))
         if found is None or not self._cache.use(found[1]):
             executor = self.executor_for(batch)
@@ -209,6 +216,20 @@ class Buckets(Resource):
             self._graphs = {key: pair for key, pair in self._graphs.items() if self._cache.holds(pair[1])}
             if batch.form is not None:
                 self._graphs[batch.form, heads] = found
+        return found
+
+    def _in_segments(self, policy: Cut, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> Segmented:
+        bucket_of(policy.policy, batch, self.plan)  # whether it is too long
+        check_in_segments(self.plan, batch)
+        (length,) = self.plan.lengths
+        rows = self.batch_size({length: policy.segment})
+        problems = check_rows(batch.rows, rows)
+        if problems:
+            raise BatchError("the batch does not fit:\n  " + "\n  ".join(problems))
+        found = self._segmented.get(heads)
+        if found is None:
+            found = Segmented(self._cache, segmentation(self.plan), policy, rows, heads)
+            self._segmented[heads] = found
         return found
 
     def report(self) -> BucketedReport:
@@ -257,6 +278,7 @@ class Buckets(Resource):
     def forget(self) -> None:
         """Let go of all graphs and of the memory of inputs; what is known of each bucket stays."""
         self._graphs.clear()
+        self._segmented.clear()
         self._cache.release(self._cache.entries)
         self._cache.shared.buffers.clear()
 
@@ -282,6 +304,7 @@ class Buckets(Resource):
         """Release everything and give the memory back; every other call is an Error then."""
         self._executors.clear()
         self._graphs.clear()
+        self._segmented.clear()
         self._cache.close()
 
     def __repr__(self) -> str:

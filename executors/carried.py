@@ -18,7 +18,70 @@ def wanted(rows: int) -> dict[str, Want]:
     return {BEGINS: Want((rows,), "int32"), ENDS: Want((1, rows), "int32"), ANEW: Want((1, rows), "int32")}
 
 
-class Carried:
+class Keeping:
+    """The way of carried states into the table.
+
+    Args:
+        table: Where they are between steps.
+        states: What is to be carried, by input port.
+        begun: What rows have started at, by input port.
+        ends: ``(1, rows)``: where each row's state goes.
+        anew: ``(1, rows)``: the same for rows that start anew, and nowhere for others.
+
+    Attributes:
+        table: As given.
+        states: As given.
+        begun: As given.
+        ends: As given.
+        anew: As given.
+        begins_anew: Whether `anew` is read.
+    """
+
+    def __init__(
+        self, table: StateTable, states: Mapping[str, Any], begun: Mapping[str, Any], ends: Any, anew: Any
+    ) -> None:
+        """Prepare nothing yet."""
+        self.table = table
+        self.states = dict(states)
+        self.begun = dict(begun)
+        self.ends, self.anew = ends, anew
+        self.begins_anew = False
+
+    def keeping(self, go: Any) -> list[Callable[[], None]]:
+        """Return what queues the way of the new states into the table, if `go` ``(1,)`` is not 0, and else nowhere.
+
+        It uses no scratch memory, by which other failures could keep it from running. `go` is asked by operators on
+        places alone, which are taken back at the end: if it is skipped, the next one goes nowhere too.
+        """
+        return self._writing(go, self.ends, self.states)
+
+    def beginning(self, skipped: Any) -> list[Callable[[], None]]:
+        """Return what queues the states that rows began with into the table, if `skipped` ``(1,)`` is not 0.
+
+        A row that begins at a step that is skipped has begun all the same: its place may hold what someone else left.
+        """
+        self.begins_anew = True
+        return self._writing(skipped, self.anew, self.begun)
+
+    def _writing(self, flag: Any, places: Any, states: Mapping[str, Any]) -> list[Callable[[], None]]:
+        spare = mx.nd.full(places.shape, SPARE, ctx=places.context, dtype="int32")
+        chosen = spare.copy()
+        choosing = prepared("where", [flag, places, spare], [chosen])
+        return [choosing, *self._scattering(chosen, states), prepared("_set_value", [], [chosen], src=float(SPARE))]
+
+    def keep(self) -> None:
+        """Queue the way of the new states into the table."""
+        for call in self._scattering(self.ends, self.states):
+            call()
+
+    def _scattering(self, places: Any, states: Mapping[str, Any]) -> list[Callable[[], None]]:
+        return [
+            prepared("_scatter_set_nd", [array, states[port], places], [array], shape=array.shape)
+            for port, array in self.table.arrays.items()
+        ]
+
+
+class Carried(Keeping):
     """The carried states of one graph.
 
     Args:
@@ -26,21 +89,16 @@ class Carried:
         staging: The graph's input arrays.
         states: What the graph gives to be carried, by input port.
         begun: What the graph starts at, by input port, for ports whose initial states are learned.
-
-    Attributes:
-        table: As given.
-        states: As given.
     """
 
     def __init__(
         self, table: StateTable, staging: Staging, states: Mapping[str, Any], begun: Mapping[str, Any]
     ) -> None:
         """Prepare nothing yet."""
-        self.table = table
-        self.states = dict(states)
+        arrays = staging.arrays
+        started = {port: begun.get(port, arrays[port]) for port in states}
+        super().__init__(table, states, started, arrays[ENDS], arrays[ANEW])
         self._staging = staging
-        self._begun = {port: begun.get(port, staging.arrays[port]) for port in states}
-        self._begins_anew = False
         self._arrays: dict[str, Any] = {}
         self._taking: dict[str, Callable[[], None]] = {}
 
@@ -49,7 +107,7 @@ class Carried:
         staging = self._staging
         staging.place(BEGINS, slot, places.begins, places)
         staging.place(ENDS, slot, places.ends, places)
-        if self._begins_anew:
+        if self.begins_anew:
             staging.place(ANEW, slot, places.anew, places)
         for port in ports:
             array = self.table.arrays[port]
@@ -61,36 +119,3 @@ class Carried:
             self._taking[port]()
             if port in self.table.learned:
                 staging.place(f"begins:{port}", slot, places.begins == INITIAL, places)
-
-    def keeping(self, go: Any) -> list[Callable[[], None]]:
-        """Return what queues the way of the new states into the table, if `go` ``(1,)`` is not 0, and else nowhere.
-
-        It uses no scratch memory, by which other failures could keep it from running. `go` is asked by operators on
-        places alone, which are taken back at the end: if it is skipped, the next one goes nowhere too.
-        """
-        return self._writing(go, self._staging.arrays[ENDS], self.states)
-
-    def beginning(self, skipped: Any) -> list[Callable[[], None]]:
-        """Return what queues the states that rows began with into the table, if `skipped` ``(1,)`` is not 0.
-
-        A row that begins at a step that is skipped has begun all the same: its place may hold what someone else left.
-        """
-        self._begins_anew = True
-        return self._writing(skipped, self._staging.arrays[ANEW], self._begun)
-
-    def _writing(self, flag: Any, places: Any, states: Mapping[str, Any]) -> list[Callable[[], None]]:
-        spare = mx.nd.full(places.shape, SPARE, ctx=places.context, dtype="int32")
-        chosen = spare.copy()
-        choosing = prepared("where", [flag, places, spare], [chosen])
-        return [choosing, *self._scattering(chosen, states), prepared("_set_value", [], [chosen], src=float(SPARE))]
-
-    def keep(self) -> None:
-        """Queue the way of the new states into the table."""
-        for call in self._scattering(self._staging.arrays[ENDS], self.states):
-            call()
-
-    def _scattering(self, places: Any, states: Mapping[str, Any]) -> list[Callable[[], None]]:
-        return [
-            prepared("_scatter_set_nd", [array, states[port], places], [array], shape=array.shape)
-            for port, array in self.table.arrays.items()
-        ]

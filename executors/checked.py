@@ -35,6 +35,13 @@ class Steps:
         begin = int(ends[rows.start] - self.lengths[rows.start]) if rows.start < len(ends) else len(self.values)
         return Steps(self.values[begin : begin + int(lengths.sum())], lengths)
 
+    def between(self, begin: int, end: int) -> NDArray[Any]:
+        """Return some steps of all examples, ``(rows, end - begin, *item)``, with any numbers where one has ended."""
+        first = np.cumsum(self.lengths) - self.lengths + begin
+        places = first[:, None] + np.arange(end - begin)
+        steps: NDArray[Any] = self.values[np.minimum(places, len(self.values) - 1)]
+        return steps
+
     def dense(self, target: NDArray[Any]) -> None:
         """Copy into ``(rows, t, *item)``, with zeros over padding."""
         inside = np.arange(target.shape[1]) < self.lengths[:, None]

@@ -16,12 +16,13 @@ from ..plans.lowering import Head, check_lengths
 from ..plans.plan import Plan
 from ..resources import Resource
 from .blueprint import Bucket
-from .bound import Bound, Loaded, Shared
+from .bound import Bound, Shared
 from .cache import Cache
 from .checked import CheckedBatch
 from .free_memory import budget_of
 from .handles import ArrayMapping, Clock, OutputHandle
 from .inputs import Beside, Limits, check_batch
+from .loaded import Loaded
 from .memory import MemoryReport, report_of
 from .room import Room
 from .staging import InputBuffers

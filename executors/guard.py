@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._mxnet import mx
-from .bound import Bound
 from .capi import prepared
 from .host_memory import host_slot, zeros
 from .judges import FINITE, HEAD, STAMPS, GraphJudge, KernelJudge, Seen, Watch
 from .kernels import Stage, copying, queueing, usable
+from .passes import Passes
 from .snapshot import Snapshot
 from .store import FlatArray, ParameterStore
 
@@ -108,7 +108,7 @@ class Guard:
 
     Args:
         store: The arrays.
-        bound: The graph, in training mode; None: there is none.
+        passes: What has the passes, in training mode; None: nothing has.
         chain: What links the passes.
         watch: What it does.
         make_move: Makes the move.
@@ -122,7 +122,7 @@ class Guard:
     def __init__(
         self,
         store: ParameterStore,
-        bound: Bound | None,
+        passes: Passes | None,
         chain: Chain,
         watch: Watch,
         make_move: MakeMove,
@@ -135,11 +135,11 @@ class Guard:
         self._chain = chain
         self._watch = watch
         self.moves = watch.moves
-        self._carried = None if bound is None else bound.carried
-        outputs = {} if bound is None else bound.raw_outputs()
-        losses = {} if bound is None else {port: outputs[port] for port in bound.plan.loss_ports}
+        self._carried = None if passes is None else passes.carried
+        outputs = {} if passes is None else passes.raw_outputs()
+        losses = {} if passes is None else {port: outputs[port] for port in passes.plan.loss_ports}
         self._shapes = {port: array.shape for port, array in losses.items()}
-        seen = self._seen_of(bound, outputs, losses)
+        seen = self._seen_of(passes, outputs, losses)
         by_kernels = usable(store.context)
         self._judge = KernelJudge(seen, watch, slots) if by_kernels else GraphJudge(seen, watch, slots)
         self._move = make_move(watch.paths, self._judge.scale) if watch.moves else None
@@ -149,16 +149,16 @@ class Guard:
         ending = self._ending_by_kernel if by_kernels else self._ending_by_operators
         self._calls = [queueing([*self._stages(slot, snapshot), *ending(slot)]) for slot in range(slots)]
 
-    def _seen_of(self, bound: Bound | None, outputs: dict[str, Any], losses: dict[str, Any]) -> Seen:
+    def _seen_of(self, passes: Passes | None, outputs: dict[str, Any], losses: dict[str, Any]) -> Seen:
         store, watch, chain = self._store, self._watch, self._chain
         trained, states, others, auxiliary = [], [], [], []
-        if bound is not None:
-            trained = [port for port in losses if port in bound.trained_ports]
-            states = [] if bound.carried is None else list(bound.carried.states.values())
+        if passes is not None:
+            trained = [port for port in losses if port in passes.trained_ports]
+            states = [] if passes.carried is None else list(passes.carried.states.values())
             others = [array for port, array in outputs.items() if port not in losses]
-            others += bound.input_gradients.values()
-            auxiliary = [(new, store.argument(path)) for path, new in bound.moved.items()]
-        in_parts = watch.on_nan == "skip" and (bound is None or not watch.moves)
+            others += passes.input_gradients.values()
+            auxiliary = [(new, store.argument(path)) for path, new in passes.moved.items()]
+        in_parts = watch.on_nan == "skip" and (passes is None or not watch.moves)
         return Seen(
             losses=losses,
             trained=trained,

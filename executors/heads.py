@@ -118,6 +118,10 @@ class HeadGradients:
         ]
         return own + self._more
 
+    def of_arrays(self, gradients: Mapping[str, Any]) -> list[Any]:
+        """Return those that are given as NDArrays, of the graph's own shape."""
+        return [gradients[head.name] if head.gradient else self._unused for head in self._heads] + self._more
+
     def _own(self, name: str, gradient: ArrayLike | None, batch: CheckedBatch) -> Any:
         value = np.zeros(self._shapes[name], self._plan.dtype)
         if gradient is not None:

@@ -12,12 +12,18 @@ import numpy as np
 
 from .._mxnet import mx
 from ..plans.plan import Plan
+from ..plans.segmentation import segmentation
 from .blueprint import Bucket
-from .bound import Shared
+from .bound import Bound, Shared
+from .buckets import Cut, Exact
+from .cache import Cache
 from .checked import CheckedBatch
 from .handles import Clock
+from .segmented import Segmented
 from .staging import InputBuffers
 from .store import ParameterStore
+
+SLOTS = 2  # segments on their way
 
 
 @dataclass(frozen=True)
@@ -71,21 +77,45 @@ def replay(
     """
     clock = Clock()
     clock.now, clock.part = step[0] - 1, step[1]
-    bound = Shared(store, clock, InputBuffers(store.context, 1)).bound(bucket)
-    events: list[_Event] = []
-    backward = False
-
-    def note(name: bytes, array: Any) -> None:
-        found = mx.nd.NDArray(ctypes.cast(array, mx.base.NDArrayHandle), writable=False)
-        events.append(_event(name.decode(), found, store.plan, backward))
-
-    bound.raw.set_monitor_callback(note)
+    cache = _Watched(Shared(store, clock, InputBuffers(store.context, SLOTS)))
     with contextlib.suppress(mx.MXNetError):
-        bound.forward(bound.load(batch))
-        backward = True
-        bound.backward(None, weights)
-        bound.collect()
-    return _first_failure(events, store.plan) or _first_not_finite(events, store.plan)
+        if any(steps > bucket.segment > 0 for _, steps in bucket.lengths):
+            policy = Cut(Exact(), bucket.segment)
+            segmented = Segmented(cache, segmentation(store.plan), policy, bucket.batch_size, bucket.heads)
+            segmented.queue(None, segmented.load(batch))
+            segmented.backward(None, weights)
+            store.gradients.array.wait_to_read()
+        else:
+            bound = cache.bound(bucket)
+            bound.forward(bound.load(batch))
+            bound.backward(None, weights)
+            bound.collect()
+    return _first_failure(cache.events, store.plan) or _first_not_finite(cache.events, store.plan)
+
+
+class _Watched(Cache):
+    """Graphs whose operators are watched.
+
+    Attributes:
+        events: What they have given.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        """Bind nothing yet."""
+        super().__init__(shared)
+        self.events: list[_Event] = []
+
+    def bound(self, bucket: Bucket, largest: Bucket | None = None) -> Bound:
+        """Return the graph of a bucket, which is watched from now on."""
+        bound = super().bound(bucket)
+        plan = self.shared.store.plan
+
+        def note(name: bytes, array: Any) -> None:
+            found = mx.nd.NDArray(ctypes.cast(array, mx.base.NDArrayHandle), writable=False)
+            self.events.append(_event(name.decode(), found, plan, bound.goes_back))
+
+        bound.raw.set_monitor_callback(note)
+        return bound
 
 
 def _event(name: str, array: Any, plan: Plan, backward: bool) -> _Event:

@@ -141,10 +141,11 @@ def test_what_is_frozen_moves_by_no_bit_and_has_no_gradient(frozen: str, rule: R
     assert all(not np.array_equal(start[path], after[path]) for path in moving)
     assert list(trainer.gradients) == list(trainer.store.gradients.specs) == moving
     assert trainer.store.gradients.bytes < trained(PLAN, free).store.gradients.bytes
-    assert trainer._last is not None
-    raw = trainer._last.raw
+    last = trainer.buckets.last
+    assert last is not None
+    raw = last.raw
     bound = {name: array for name, array in zip(raw._symbol.list_arguments(), raw.grad_arrays) if array is not None}
-    paths = [path for name, paths in trainer._last._lowered.arrays.items() if name in bound for path in paths]
+    paths = [path for name, paths in last._lowered.arrays.items() if name in bound for path in paths]
     assert sorted(paths) == sorted(moving)
     with pytest.raises(mxt.UnknownNameError):
         _ = trainer.gradients[still[0]]
