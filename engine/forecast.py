@@ -10,21 +10,22 @@ from ..arrays import as_context
 from ..errors import ArgumentError, MemoryBudgetError, NetError, nearest
 from ..executors.blueprint import Blueprint, Bucket
 from ..executors.bucketed import check_batch_size
-from ..executors.buckets import Policy
+from ..executors.buckets import Cut, Policy
 from ..executors.executor import SLOTS, check_input_gradients
 from ..executors.free_memory import budget_of
 from ..executors.graph_memory import dry_bind
 from ..executors.memory import MemoryReport, report_of
+from ..executors.segmented import buckets_of_segments, bytes_between
 from ..executors.state_table import RESERVED, bytes_of_states
 from ..executors.store import bytes_of_arrays
 from ..plans.plan import Plan
 from .explanation import Explanation, layers_of
 from .optimizers import Optimizer
-from .options import check_trainable, guarding_of, policy_of
+from .options import check_trainable, guarding_of, in_segments, policy_of
 from .rules import resolve
 from .state import carry_of
 
-OPTIONS = ("optimizer", "buckets", "depth", "guard", "carry", "input_gradients")
+OPTIONS = ("optimizer", "buckets", "depth", "guard", "carry", "input_gradients", "segment")
 MOST = 2**31  # rows or steps: an array of MXNet has fewer elements
 
 
@@ -39,6 +40,7 @@ def explain(
     guard: bool | int = True,
     carry: bool | Mapping[str, str] = False,
     input_gradients: Sequence[str] = (),
+    segment: int | None = None,
 ) -> Explanation:
     """Return what a trainer with these arguments takes, and which layers; without an optimizer what an executor does.
 
@@ -49,7 +51,9 @@ def explain(
     trained = optimizer is not None
     if trained:
         check_trainable(plan, optimizer)
-    policy = policy_of(plan, lengths, buckets)
+    elif segment is not None:
+        raise ArgumentError("segment= is of trainers: give optimizer= too")
+    policy = in_segments(plan, policy_of(plan, lengths, buckets), segment, input_gradients, guard)
     size = check_batch_size(policy, batch_size)
     known = policy.known(plan.lengths) or ({},)
     if plan.lengths and known == ({},):
@@ -61,19 +65,33 @@ def explain(
     if not trained:
         every, carried, slots = 0, {}, SLOTS
     wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
-    bound = []
-    for bucket in known:
-        own = policy.batch_size(bucket)
-        rows = size if own is None else own
-        assert rows is not None  # by check_batch_size
-        drawn = Bucket(rows, tuple(bucket.items()), padded=buckets is not None and bool(plan.lengths))
-        bound.append(dry_bind(Blueprint(plan, drawn, carried, frozen, wanted), as_context("cpu")))
-    graphs = [memory for memory, _ in bound]
     fixed = fixed_parts(plan, optimizer, carried, size, every)
+    longest = longest_of(policy, plan)
+    if isinstance(policy, Cut) and size is not None and longest > policy.segment:
+        drawn = buckets_of_segments(plan, policy, size, longest)
+        fixed["bytes_segments"] = bytes_between(plan, policy, size, longest, fixed["bytes_gradients"])
+    else:
+        padded = buckets is not None and bool(plan.lengths)
+        drawn = [_drawn(policy, size, bucket, padded) for bucket in known]
+    bound = [dry_bind(Blueprint(plan, bucket, carried, frozen, wanted), as_context("cpu")) for bucket in drawn]
+    graphs = [memory for memory, _ in bound]
     inputs = max(graph.bytes_inputs for graph in graphs) * (1 + slots)
     report = report_of(_title(size, known), graphs, **fixed, bytes_inputs=inputs)
     _, largest = max(bound, key=lambda pair: pair[0].bytes_planned)
     return Explanation(report, layers_of(plan, largest))
+
+
+def _drawn(policy: Policy, size: int | None, lengths: Mapping[str, int], padded: bool) -> Bucket:
+    own = policy.batch_size(lengths)
+    rows = size if own is None else own
+    assert rows is not None  # by check_batch_size
+    return Bucket(rows, tuple(lengths.items()), padded=padded)
+
+
+def longest_of(policy: Policy, plan: Plan) -> int:
+    """Return the largest number of steps that a policy has a bucket for; 0: it has no end, or there are no lengths."""
+    known = (policy.policy if isinstance(policy, Cut) else policy).known(plan.lengths)
+    return max((steps for bucket in known for steps in bucket.values()), default=0)
 
 
 def forecast(plan: Plan, batch_size: int | None, lengths: Mapping[str, int] | None, **options: Any) -> MemoryReport:

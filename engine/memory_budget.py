@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..errors import ArgumentError, Error, MemoryBudgetError
+from ..errors import ArgumentError, Error, MemoryBudgetError, NetError
 from ..executors.blueprint import Blueprint, Bucket
 from ..executors.bucketed import check_batch_size
-from ..executors.buckets import Fitted, Fixed, Policy
+from ..executors.buckets import Cut, Fitted, Fixed, Policy
 from ..executors.free_memory import budget_of, check_free, free_bytes
 from ..executors.graph_memory import GraphMemory, dry_bind
+from ..executors.memory import MemoryReport
 from ..executors.room import Room
+from ..executors.segmented import buckets_of_segments, bytes_between
 from ..plans.plan import Plan
-from .forecast import largest_that
+from ..plans.segmentation import segmentation
+from .forecast import largest_that, longest_of
 
 
 class Sizes(NamedTuple):
@@ -41,6 +44,7 @@ def sizes_of(
     fixed: Mapping[str, int],
     slots: int,
     context: Any,
+    may_cut: bool,
 ) -> Sizes:
     """Return what a budget makes of a batch size and buckets.
 
@@ -53,6 +57,7 @@ def sizes_of(
         fixed: What is taken whatever the batches are, by the parts of a `MemoryReport`.
         slots: How many batches can be on their way.
         context: The device.
+        may_cut: Whether sequences may be cut into segments.
 
     Raises:
         ArgumentError: The budget or the batch size is not usable.
@@ -63,11 +68,80 @@ def sizes_of(
         check_free(sum(fixed.values()), "the arrays of the trainer")
         return Sizes(size, policy, None)
     room = Room(min(budget_of(budget, "memory_budget"), free_bytes()), fixed, slots, context)
-    if batch_size is not None or policy.has_batch_sizes():
-        return Sizes(check_batch_size(policy, batch_size), policy, room)
+    if batch_size is not None or policy.has_batch_sizes() or isinstance(policy, Cut):
+        size = check_batch_size(policy, batch_size)
+        if size is not None and may_cut and _can_be_cut(plan):
+            policy = cut_to_fit(plan, policy, size, room, draw)
+        return Sizes(size, policy, room)
     if not plan.lengths:
         return Sizes(rows_of({}, room, draw), policy, room)
     return Sizes(None, policy_with_rows(plan, policy, room, draw), room)
+
+
+def cut_to_fit(plan: Plan, policy: Policy, rows: int, room: Room, draw: Callable[[Bucket], Blueprint]) -> Policy:
+    """Return a policy, or where its largest bucket does not fit, that of the fewest segments that do.
+
+    Args:
+        plan: The plan, which can be run in segments.
+        policy: The policy.
+        rows: The batch size.
+        room: What it must fit into.
+        draw: Returns the graph for a bucket.
+
+    Raises:
+        MemoryBudgetError: No segments do, however short.
+    """
+    longest = longest_of(policy, plan)
+    gradients = room.report("", []).bytes_gradients
+
+    def report(cut: Cut) -> MemoryReport:
+        room.reserve(bytes_segments=bytes_between(plan, cut, rows, longest, gradients))
+        buckets = buckets_of_segments(plan, cut, rows, longest)
+        title = f"segments of {cut.segment} of {longest} steps"
+        return room.report(title, [dry_bind(draw(bucket), room.context)[0] for bucket in buckets])
+
+    if isinstance(policy, Cut):
+        if longest > policy.segment:
+            report(policy)
+        return policy
+    if longest < 2 or _fits(Bucket(rows, ((plan.lengths[0], longest),)), room, draw):
+        return policy
+    reports = []
+    for steps in _segments_of(longest):
+        cut = Cut(policy, steps)
+        reports.append(report(cut))
+        if reports[-1].bytes_total <= room.total:
+            return cut
+    smallest = min(reports, key=lambda found: found.bytes_total)
+    raise MemoryBudgetError(
+        f"it does not fit into the memory_budget of {room.total:,} bytes, in segments neither; the smallest budget "
+        f"that it fits into is {smallest.bytes_total:,} bytes, for less take fewer rows:\n{smallest}"
+    )
+
+
+def _fits(bucket: Bucket, room: Room, draw: Callable[[Bucket], Blueprint]) -> bool:
+    try:
+        room.fit(draw(bucket))
+    except Error:
+        return False
+    return True
+
+
+def _can_be_cut(plan: Plan) -> bool:
+    try:
+        segmentation(plan)
+    except NetError:
+        return False
+    return True
+
+
+def _segments_of(longest: int) -> list[int]:
+    """Return lengths of segments to be tried, long ones first: those that leave no rest, and half octaves."""
+    even = {longest // count for count in range(2, longest + 1) if longest % count == 0}
+    others = {
+        -(-longest // count) for octave in range(1, longest.bit_length()) for count in (2**octave, 3 * 2**octave // 2)
+    }
+    return sorted(even | others, reverse=True)
 
 
 def policy_with_rows(plan: Plan, policy: Policy, room: Room, draw: Callable[[Bucket], Blueprint]) -> Policy:

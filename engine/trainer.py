@@ -137,7 +137,15 @@ class Trainer(Stepper):
         draw = partial(Blueprint, plan, carry=carried, frozen=recipe.frozen, input_gradients=wanted)
         context = as_context(device)
         self._batch_size, policy, room = sizes_of(
-            plan, batch_size, policy, memory_budget, draw, fixed=fixed, slots=slots, context=context
+            plan,
+            batch_size,
+            policy,
+            memory_budget,
+            draw,
+            fixed=fixed,
+            slots=slots,
+            context=context,
+            may_cut=not wanted and every <= 1,
         )
         store = ParameterStore(plan, device, seed, arrays, recipe.frozen)
         moves = Moves(optimizer, store, recipe.rules, self._depth)
@@ -163,9 +171,7 @@ class Trainer(Stepper):
         self._bucketed.call_before_eviction(self._let_go)
         # what a user changes between steps is lost where arrays go back to a snapshot from before it
         self._half = 0.5 if every > 1 else 0.0
-        known = policy.known(plan.lengths)
-        if len(known) == 1 or not plan.lengths:
-            self._bucketed.executor(known[0] if known else {}).bind()
+        self._bucketed.bind_known()
 
     # What it is
 
@@ -294,6 +300,7 @@ class Trainer(Stepper):
             bytes_auxiliary=self._store.auxiliary.bytes,
             bytes_gradients=self._store.gradients.bytes,
             bytes_inputs=self._bucketed.bytes_inputs,
+            bytes_segments=self._bucketed.bytes_segments,
             **self._steps.bytes_beside(),
         )
 

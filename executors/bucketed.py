@@ -14,7 +14,6 @@ from ..errors import ArgumentError, BatchError, unknown
 from ..mappings import FrozenMapping
 from ..plans.lowering import Head
 from ..plans.plan import Plan
-from ..plans.segmentation import segmentation
 from ..resources import Resource
 from ..tables import table
 from .blueprint import Bucket
@@ -207,7 +206,8 @@ class Buckets(Resource):
         """
         self._cache.check_open()
         if isinstance(self.policy, Cut) and self.policy.cuts(batch):
-            segmented = self._in_segments(self.policy, batch, heads)
+            self._check_in_segments(self.policy, batch)
+            segmented = self._in_segments(self.policy, heads)
             return segmented, segmented
         found = None if batch.form is None else self._graphs.get((batch.form, heads))
         if found is None or not self._cache.use(found[1]):
@@ -218,19 +218,28 @@ class Buckets(Resource):
                 self._graphs[batch.form, heads] = found
         return found
 
-    def _in_segments(self, policy: Cut, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> Segmented:
+    def _check_in_segments(self, policy: Cut, batch: CheckedBatch) -> None:
         bucket_of(policy.policy, batch, self.plan)  # whether it is too long
         check_in_segments(self.plan, batch)
-        (length,) = self.plan.lengths
-        rows = self.batch_size({length: policy.segment})
-        problems = check_rows(batch.rows, rows)
+        problems = check_rows(batch.rows, self._batch_size)
         if problems:
             raise BatchError("the batch does not fit:\n  " + "\n  ".join(problems))
+
+    def _in_segments(self, policy: Cut, heads: tuple[Head, ...] | None) -> Segmented:
+        rows = self._batch_size
+        assert rows is not None  # as it was checked with the policy
         found = self._segmented.get(heads)
         if found is None:
-            found = Segmented(self._cache, segmentation(self.plan), policy, rows, heads)
-            self._segmented[heads] = found
+            found = self._segmented[heads] = Segmented(self._cache, policy, rows, heads)
         return found
+
+    def bind_known(self) -> None:
+        """Bind the graph for full batches of the one bucket, or segment, if there is only one."""
+        known = self.policy.known(self.plan.lengths)
+        if isinstance(self.policy, Cut):
+            self._in_segments(self.policy, None).bind()
+        elif len(known) == 1 or not self.plan.lengths:
+            self.executor(known[0] if known else {}).bind()
 
     def report(self) -> BucketedReport:
         """Return what went through each bucket, and what each holds.
@@ -265,6 +274,11 @@ class Buckets(Resource):
     def graphs(self) -> list[GraphMemory]:
         """Return what each graph that is bound takes."""
         return [entry.bound.memory for entry in self._cache.entries.values() if entry.bound is not None]
+
+    @property
+    def bytes_segments(self) -> int:
+        """What steps in segments have kept between them."""
+        return sum(segmented.bytes for segmented in self._segmented.values())
 
     @property
     def bytes_inputs(self) -> int:

@@ -21,6 +21,7 @@ class MemoryReport:
         bytes_optimizer: The state of the optimizer.
         bytes_accumulated: The sum of gradients that `accumulate` has, from its first call on.
         bytes_states: The states that are carried from step to step.
+        bytes_segments: What a step in segments keeps between them: states, and the sum of gradients.
         bytes_snapshot: The copy that `recover` goes back to, of a guard of every nth step.
         bytes_inputs: The input arrays, and the host memory in front of them.
         bytes_input_gradients: The gradients of inputs that were asked for.
@@ -38,6 +39,7 @@ class MemoryReport:
     bytes_optimizer: int
     bytes_accumulated: int
     bytes_states: int
+    bytes_segments: int
     bytes_snapshot: int
     bytes_inputs: int
     bytes_input_gradients: int

@@ -12,7 +12,6 @@ import numpy as np
 
 from .._mxnet import mx
 from ..plans.plan import Plan
-from ..plans.segmentation import segmentation
 from .blueprint import Bucket
 from .bound import Bound, Shared
 from .buckets import Cut, Exact
@@ -51,6 +50,7 @@ class Culprit:
 class _Event:
     """An output of one operator."""
 
+    graph: Bucket
     operator: str
     node: str
     backward: bool
@@ -81,7 +81,7 @@ def replay(
     with contextlib.suppress(mx.MXNetError):
         if any(steps > bucket.segment > 0 for _, steps in bucket.lengths):
             policy = Cut(Exact(), bucket.segment)
-            segmented = Segmented(cache, segmentation(store.plan), policy, bucket.batch_size, bucket.heads)
+            segmented = Segmented(cache, policy, bucket.batch_size, bucket.heads)
             segmented.queue(None, segmented.load(batch))
             segmented.backward(None, weights)
             store.gradients.array.wait_to_read()
@@ -108,24 +108,24 @@ class _Watched(Cache):
     def bound(self, bucket: Bucket, largest: Bucket | None = None) -> Bound:
         """Return the graph of a bucket, which is watched from now on."""
         bound = super().bound(bucket)
-        plan = self.shared.store.plan
 
         def note(name: bytes, array: Any) -> None:
             found = mx.nd.NDArray(ctypes.cast(array, mx.base.NDArrayHandle), writable=False)
-            self.events.append(_event(name.decode(), found, plan, bound.goes_back))
+            self.events.append(_event(bound, name.decode(), found))
 
         bound.raw.set_monitor_callback(note)
         return bound
 
 
-def _event(name: str, array: Any, plan: Plan, backward: bool) -> _Event:
+def _event(bound: Bound, name: str, array: Any) -> _Event:
+    plan, graph, backward = bound.plan, bound.bucket, bound.goes_back
     operator = name.rpartition("_output")[0]
     path = operator.rpartition(".")[0]
     node = path if path in plan.nodes else ""
     try:
-        return _Event(operator, node, backward, bool(np.isfinite(array.asnumpy()).all()), None)
+        return _Event(graph, operator, node, backward, bool(np.isfinite(array.asnumpy()).all()), None)
     except mx.MXNetError as error:
-        return _Event(operator, node, backward, True, error)
+        return _Event(graph, operator, node, backward, True, error)
 
 
 def _first_failure(events: list[_Event], plan: Plan) -> Culprit | None:
@@ -140,10 +140,10 @@ def _first_not_finite(events: list[_Event], plan: Plan) -> Culprit | None:
     order = plan.graph_of_nodes.order
     for backward in (False, True):
         some = [event for event in events if event.backward is backward]
-        last = {event.node: event.operator for event in some}
+        last = {(event.graph, event.node): event.operator for event in some}
         for node in reversed(order) if backward else order:
             for event in some:
-                if event.node == node and event.operator == last[node] and not event.finite:
+                if event.node == node and event.operator == last[event.graph, node] and not event.finite:
                     return _culprit(event, plan)
     return None
 

@@ -41,6 +41,10 @@ class Room:
         if alone.bytes_total > total:
             raise MemoryBudgetError(f"the arrays alone take more than the memory_budget of {total:,} bytes:\n{alone}")
 
+    def reserve(self, **parts: int) -> None:
+        """Take so much more whatever the graphs are, by the parts of a `MemoryReport`."""
+        self._fixed.update(parts)
+
     def report(self, title: str, graphs: Sequence[GraphMemory], inputs: int = 0) -> MemoryReport:
         """Return what some graphs take together with what is fixed, and with so many bytes of inputs or more."""
         needed = max((graph.bytes_inputs for graph in graphs), default=0) * (1 + self._slots)

@@ -8,13 +8,14 @@ are those of the states that the one behind it began with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..errors import BatchError
 from ..mappings import FrozenMapping
 from ..plans.lowering import Head, training_heads
 from ..plans.plan import Plan
-from ..plans.segmentation import Kind, Segmentation
+from ..plans.segmentation import Kind, Segmentation, segmentation
 from .blueprint import Bucket
 from .bound import Bound
 from .buckets.cut import Cut
@@ -26,7 +27,7 @@ from .host_memory import zeros
 from .loaded import AsGiven, Loaded
 from .segment_sums import GradientSum, OutputSums
 from .segments import Segment, piece_of, segments_of
-from .state_table import Places
+from .state_table import Places, bytes_of_states
 
 
 class Segmented:
@@ -37,7 +38,6 @@ class Segmented:
 
     Args:
         cache: Binds graphs.
-        segmentation: How the plan runs in segments.
         policy: How long segments are.
         rows: The number of rows.
         heads: What a training step computes; None: what the plan's own weights ask for.
@@ -50,9 +50,7 @@ class Segmented:
         moved: None: no auxiliary array moves.
     """
 
-    def __init__(
-        self, cache: Cache, segmentation: Segmentation, policy: Cut, rows: int, heads: tuple[Head, ...] | None = None
-    ) -> None:
+    def __init__(self, cache: Cache, policy: Cut, rows: int, heads: tuple[Head, ...] | None = None) -> None:
         """Allocate what goes from segment to segment."""
         shared = cache.shared
         store, self._clock = shared.store, shared.clock
@@ -60,12 +58,12 @@ class Segmented:
         self.input_gradients: dict[str, Any] = {}
         self.moved: dict[str, Any] = {}
         self._cache, self._policy, self._rows = cache, policy, rows
-        self._length, self._states = segmentation.length, segmentation.states
+        parts = segmentation(plan)
+        self._length, self._states = parts.length, parts.states
         self._sequences = frozenset(port for port, spec in plan.inputs.items() if spec.length is not None)
-        self._heads = _heads_of(heads or training_heads(plan), segmentation)
-        self._state_heads = tuple(Head(name, plan.graph_of_nodes.outputs[name]) for name in self._states.values())
+        self._heads = _heads_of(heads or training_heads(plan), parts)
         self._between: dict[int, dict[str, Any]] = {}  # the states that each segment begins with, by input port
-        self._sums = OutputSums(shared, segmentation, self._heads, rows)
+        self._sums = OutputSums(shared, parts, self._heads, rows)
         self._gradients = GradientSum(store.gradients.array)
         shapes = {port: plan.inputs[port].shape(rows, {}) for port in self._states}
         self._back = {port: zeros(shape, store.context, plan.dtype) for port, shape in shapes.items()}
@@ -89,7 +87,8 @@ class Segmented:
     # One pass
 
     def load(self, batch: CheckedBatch) -> Loaded:
-        """Take a checked batch; nothing of it is copied yet."""
+        """Take a checked batch; nothing of it is copied yet but NDArrays, which may be outputs of the pass before."""
+        batch = replace(batch, device={port: array.copy() for port, array in batch.device.items()})
         self._batch, self._places = batch, None
         self._segments = segments_of(batch, self._length, self._policy.segment)
         self.bucket = self._whole()
@@ -176,8 +175,19 @@ class Segmented:
         drawn = Bucket.holding(piece, self._rows, size, True, self._heads, most)
         largest = drawn._replace(lengths=((self._length, most),), padded=False)
         if not goes_back and not self.plan.random_nodes:
-            drawn = drawn._replace(training=False, heads=self._state_heads)
+            drawn = _for_states(self.plan, drawn)
         return self._cache.bound(drawn, largest)
+
+    def bind(self) -> None:
+        """Bind the graph of a whole segment, unless it is there."""
+        steps = (self._length, self._policy.segment)
+        self._cache.bound(Bucket(self._rows, (steps,), heads=self._heads, segment=self._policy.segment))
+
+    @property
+    def bytes(self) -> int:
+        """What the last step has kept between its segments."""
+        longest, gradients = self._batch.longest.get(self._length, 0), self._cache.shared.store.gradients.bytes
+        return bytes_between(self.plan, self._policy, self._rows, longest, gradients)
 
     def _steps(self, segment: Segment) -> int:
         return self._policy.steps_for(self._length, segment.end - segment.begin)
@@ -223,11 +233,36 @@ class Segmented:
         for name, array in self.raw_outputs().items():
             shape = (rows, *array.shape[1:])
             found[name] = OutputHandle(name, clock.now, shape, lengths, None, array, clock, clock.ticket, kind, collect)
-        return FrozenMapping(found, "output", f"a {kind} in segments, which keeps no sequences")
+        return FrozenMapping(found, "output", f"a {kind} in segments, where no sequence is kept,")
 
     def input_gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
         """Return none."""
         return {}
+
+
+def buckets_of_segments(plan: Plan, policy: Cut, rows: int, longest: int) -> list[Bucket]:
+    """Return what the graphs are bound for that batches of this longest length go through, if all examples have it."""
+    length, most = segmentation(plan).length, policy.segment
+    whole = Bucket(rows, ((length, most),), heads=_heads_of(training_heads(plan), segmentation(plan)), segment=most)
+    found, rest = [whole], longest % most
+    if rest:
+        steps = policy.steps_for(length, rest)
+        found.append(whole._replace(lengths=((length, steps),), padded=steps > rest))
+    if not plan.random_nodes:
+        found.append(_for_states(plan, whole))
+    return found
+
+
+def bytes_between(plan: Plan, policy: Cut, rows: int, longest: int, bytes_gradients: int) -> int:
+    """Return what a step keeps between its segments: states, their gradients, and the sum of all gradients."""
+    segments = -(-longest // policy.segment)
+    return bytes_of_states(plan, plan.states) * rows * (segments + 1) + bytes_gradients
+
+
+def _for_states(plan: Plan, bucket: Bucket) -> Bucket:
+    """Return what the graph is bound for that gives the states of a segment alone."""
+    outputs = plan.graph_of_nodes.outputs
+    return bucket._replace(training=False, heads=tuple(Head(name, outputs[name]) for name in plan.states.values()))
 
 
 def check_in_segments(plan: Plan, batch: CheckedBatch) -> None:
@@ -247,11 +282,11 @@ def check_in_segments(plan: Plan, batch: CheckedBatch) -> None:
         raise BatchError("the batch does not fit:\n  " + "\n  ".join(problems))
 
 
-def _heads_of(heads: tuple[Head, ...], segmentation: Segmentation) -> tuple[Head, ...]:
+def _heads_of(heads: tuple[Head, ...], parts: Segmentation) -> tuple[Head, ...]:
     """Return what a segment computes: no sequences, and states that gradients come back through."""
-    states = segmentation.states.values()
+    states = parts.states.values()
     return tuple(
         head._replace(gradient=True) if head.name in states else head
         for head in heads
-        if segmentation.kinds[head.source] is not Kind.STEPS
+        if parts.kinds[head.source] is not Kind.STEPS
     )

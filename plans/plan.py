@@ -245,6 +245,7 @@ class Plan:
         guard: bool | int = True,
         carry: bool | Mapping[str, str] = False,
         input_gradients: SequenceOf[str] = (),
+        segment: int | None = None,
     ) -> MemoryReport:
         """Return what a trainer with these arguments takes in memory, by a bind that allocates nothing.
 
@@ -261,10 +262,12 @@ class Plan:
             guard: As for `Trainer`.
             carry: As for `Trainer`.
             input_gradients: As for `Trainer`.
+            segment: As for `Trainer`; of a step whose examples all have the largest number of steps.
 
         Raises:
             ArgumentError: An argument is not usable, or lengths are missing.
-            NetError: There is nothing to train, an array would be too large for MXNet, or a state cannot be carried.
+            NetError: There is nothing to train, an array would be too large for MXNet, a state cannot be carried, or
+                the plan cannot be run in segments.
 
         Example:
             >>> from mxtrainer import Adam, Linear, MeanSquaredLoss, NetChain, Vector, compile_plan
@@ -285,6 +288,7 @@ class Plan:
             guard=guard,
             carry=carry,
             input_gradients=input_gradients,
+            segment=segment,
         )
 
     def explain(self, batch_size: int | None, lengths: Mapping[str, int] | None = None, **trainer: Any) -> Explanation:
