@@ -1,6 +1,6 @@
-"""Memory that is known before, against what becomes resident; and what a budget costs.
+"""Memory that is known before, against what becomes resident; what a budget costs; and what segments cost and save.
 
-Run: python benchmarks/memory.py [forecast] [budget]
+Run: python benchmarks/memory.py [forecast] [budget] [segments]
 
 Each row is a process of its own. It trains a small net of the same kind first, so that what MXNet and numba take once
 is there, then reads its resident memory, makes the trainer, takes four steps, and reads the peak since. Batches are
@@ -16,10 +16,11 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,6 +77,11 @@ def recurrent(layer: str, count: int, size: int, width: int) -> mxt.NetGraph:
     )
 
 
+def stateful(layer: str, count: int, size: int, width: int) -> mxt.NetGraph:
+    """Return the same with its states as ports, so that it can be run in segments."""
+    return recurrent(layer, count, size, width).with_states()
+
+
 def fold(size: int) -> mxt.NetGraph:
     """Return an LSTM of simple layers, run step by step."""
     return mxt.NetChain(
@@ -84,9 +90,10 @@ def fold(size: int) -> mxt.NetGraph:
 
 
 Net = Callable[..., mxt.NetGraph]
-NETS: dict[str, Net] = {f.__name__: f for f in (mlp, convolutions, residual, recurrent, fold)}
+NETS: dict[str, Net] = {f.__name__: f for f in (mlp, convolutions, residual, recurrent, stateful, fold)}
 SMALL: dict[str, list[Any]] = {
-    "mlp": [4, 16], "convolutions": [2, 8], "residual": [1, 8], "recurrent": ["LSTM", 1, 4, 4], "fold": [4]
+    "mlp": [4, 16], "convolutions": [2, 8], "residual": [1, 8], "recurrent": ["LSTM", 1, 4, 4],
+    "stateful": ["LSTM", 1, 4, 4], "fold": [4]
 }  # fmt: skip
 GRID: list[tuple[str, list[Any], int, int | None, str]] = [
     ("mlp", [50, 256], 512, None, "Adam"),
@@ -115,8 +122,14 @@ GRID: list[tuple[str, list[Any], int, int | None, str]] = [
     ("fold", [32], 64, 900, "momentum"),
 ]
 BUDGETS = [("mlp", [50, 256], 2048, None, "SGD"), ("residual", [16, 32], 64, None, "SGD"),
-           ("recurrent", ["LSTM", 1, 128, 128], 16, 2000, "SGD")]  # fmt: skip
+           ("stateful", ["LSTM", 1, 128, 128], 16, 2000, "SGD")]  # fmt: skip
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.1)
+LONG = ("stateful", ["LSTM", 1, 128, 32], 8)
+SEGMENTS: dict[int, list[int | None]] = {  # by the number of steps
+    1_000: [None, 32, 200],
+    10_000: [None, 100, 200, 400],
+    100_000: [None, 100, 316, 1000],
+}
 
 
 def drawn(plan: mxt.Plan, rows: int, steps: int) -> dict[str, Any]:
@@ -139,37 +152,59 @@ def peak() -> int:
     return int(found[1]) * 1024
 
 
-def trainer_of(plan: mxt.Plan, rows: int, steps: int | None, optimizer: str, budget: float) -> mxt.Trainer:
-    """Return a trainer."""
-    lengths = {"t": steps} if steps else None
-    return mxt.Trainer(plan, OPTIMIZERS[optimizer], rows, lengths, memory_budget=budget)
+class Cell(NamedTuple):
+    """What one process does: a net, the sizes of its batch, and how it is trained; gradients go into a file."""
+
+    net: str
+    arguments: list[Any]
+    rows: int
+    steps: int | None
+    optimizer: str
+    budget: float
+    segment: int | None = None
+    gradients: str | None = None
+
+    def trainer(self) -> mxt.Trainer:
+        """Return the trainer."""
+        plan = mxt.compile_plan(NETS[self.net](*self.arguments))
+        lengths = {"t": self.steps} if self.steps else None
+        optimizer = OPTIMIZERS[self.optimizer]
+        return mxt.Trainer(plan, optimizer, self.rows, lengths, memory_budget=self.budget, segment=self.segment)
 
 
-def run(name: str, arguments: list[Any], rows: int, steps: int | None, optimizer: str, budget: float) -> dict[str, Any]:
+def run(cell: Cell) -> dict[str, Any]:
     """Train in this process; return bytes, seconds and a digest of the arrays."""
-    plan, small = mxt.compile_plan(NETS[name](*arguments)), mxt.compile_plan(NETS[name](*SMALL[name]))
-    batch = drawn(plan, rows, steps or 1)
-    warm = trainer_of(small, 2, 2 if steps else None, optimizer, 0.9)
+    batch = drawn(mxt.compile_plan(NETS[cell.net](*cell.arguments)), cell.rows, cell.steps or 1)
+    small = cell._replace(
+        arguments=SMALL[cell.net], rows=2, steps=cell.steps and 2, budget=0.9, segment=cell.segment and 1
+    )
+    warm = small.trainer()
     for _ in range(2):
-        warm.update(drawn(small, 2, 2))
+        warm.update(drawn(warm.plan, 2, 2))
     warm.close()
     del warm
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = resident_bytes()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-    trainer = trainer_of(plan, rows, steps, optimizer, budget)
+    trainer = cell.trainer()
     times = []
-    for _ in range(STEPS):
+    for number in range(STEPS):
         begin = time.perf_counter()
         trainer.update(batch)
         trainer.current_loss()
         times.append(time.perf_counter() - begin)
+        if cell.gradients is not None and not number:
+            np.save(cell.gradients, trainer.store.gradients.array.asnumpy())
     taken = peak() - before
     digest = hashlib.sha256(trainer.store.parameters.array.asnumpy().tobytes()).hexdigest()
     said = trainer.memory()
     repeated = max(graph.repeated for graph in said.graphs)
-    return {"peak": taken, "said": said.bytes_total, "seconds": min(times), "digest": digest, "repeated": repeated}
+    cut = getattr(trainer.buckets.policy, "segment", None)
+    return {
+        "peak": taken, "said": said.bytes_total, "seconds": min(times), "digest": digest, "repeated": repeated,
+        "segment": cut,
+    }  # fmt: skip
 
 
 def child(*cell: Any) -> dict[str, Any]:
@@ -220,16 +255,43 @@ def budget() -> None:
             first = first or found
             lines.append(
                 [f"{share:.0%}", f"{share * whole / MB:.1f}", f"{found['said'] / MB:.1f}", f"{found['peak'] / MB:.1f}",
-                 f"{found['repeated']:.0%}", f"{found['seconds'] / first['seconds']:.2f}",
-                 str(found["digest"] == first["digest"])]
+                 f"segments of {found['segment']}" if found["segment"] else f"{found['repeated']:.0%}",
+                 f"{found['seconds'] / first['seconds']:.2f}", str(found["digest"] == first["digest"])]
             )  # fmt: skip
         print(called(name, arguments, rows, steps))
         print(table(["", "budget, MB", "said, MB", "peak, MB", "runs again", "time", "same bits"], lines))
 
 
+def segments() -> None:
+    """Print what long sequences take, whole and in segments."""
+    name, arguments, rows = LONG
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for steps, choices in SEGMENTS.items():
+            whole: Any = None
+            for segment in choices:
+                file = f"{folder}/{steps}-{segment}.npy"
+                found = child(name, arguments, rows, steps, "SGD", 0.9, segment, file)
+                if "error" in found:
+                    lines.append([f"{steps:,}", str(segment or "whole"), found["error"][-60:], "", "", "", ""])
+                    continue
+                gradients = np.load(file)
+                whole = (found, gradients) if segment is None else whole
+                ratio = off = ""
+                if whole is not None and segment is not None:
+                    ratio = f"{found['seconds'] / whole[0]['seconds']:.2f}"
+                    off = f"{np.abs(gradients - whole[1]).max() / np.abs(whole[1]).max():.1e}"
+                lines.append(
+                    [f"{steps:,}", str(segment or "whole"), f"{found['said'] / MB:.1f}", f"{found['peak'] / MB:.1f}",
+                     f"{found['seconds'] / steps * 1e6:.0f}", ratio, off]
+                )  # fmt: skip
+    print(called(name, arguments, rows, None))
+    print(table(["steps", "segment", "said, MB", "peak, MB", "us a step", "time", "gradients off"], lines))
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
-        print(json.dumps(run(*json.loads(sys.argv[2]))))
+        print(json.dumps(run(Cell(*json.loads(sys.argv[2])))))
     else:
-        for part in sys.argv[1:] or ["forecast", "budget"]:
-            {"forecast": forecast, "budget": budget}[part]()
+        for part in sys.argv[1:] or ["forecast", "budget", "segments"]:
+            {"forecast": forecast, "budget": budget, "segments": segments}[part]()

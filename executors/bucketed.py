@@ -237,7 +237,9 @@ class Buckets(Resource):
         """Bind the graph for full batches of the one bucket, or segment, if there is only one."""
         known = self.policy.known(self.plan.lengths)
         if isinstance(self.policy, Cut):
-            self._in_segments(self.policy, None).bind()
+            longest = self.policy.policy.known(self.plan.lengths)
+            steps = [count for bucket in longest for count in bucket.values()]
+            self._in_segments(self.policy, None).bind(max(steps, default=self.policy.segment))
         elif len(known) == 1 or not self.plan.lengths:
             self.executor(known[0] if known else {}).bind()
 

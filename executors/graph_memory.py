@@ -57,7 +57,7 @@ def memory_of(blueprint: Blueprint, debug_text: str) -> tuple[GraphMemory, FullG
         bytes_planned=max(planned_bytes(debug_text) - graph.bytes_unused, 0),
         bytes_kept=graph.bytes_kept,
         bytes_operators=operators,
-        bytes_scratch=scratch_bytes(plan, bucket.batch_size, blueprint.lengths, graph),
+        bytes_scratch=scratch_bytes(plan, bucket.batch_size, blueprint.lengths, graph, training=bucket.training),
         bytes_inputs=blueprint.bytes_inputs,
         bytes_input_gradients=sum(blueprint.wanted[port].bytes for port in blueprint.input_gradients),
         bytes_heads=2 * blueprint.bytes_heads if bucket.training else 0,

@@ -75,6 +75,7 @@ class Segmented:
             self.carried = Keeping(shared.table, states, begun, ends, anew)
         self._batch: CheckedBatch = CheckedBatch()
         self._segments: list[Segment] = []
+        self._pads = False
         self._places: Places | None = None
         self._loading: Bound | None = None
         self.bucket = self._whole()
@@ -91,6 +92,7 @@ class Segmented:
         batch = replace(batch, device={port: array.copy() for port, array in batch.device.items()})
         self._batch, self._places = batch, None
         self._segments = segments_of(batch, self._length, self._policy.segment)
+        self._pads = any((one.goes_on & (one.true < self._steps(one))).any() for one in self._segments)
         self.bucket = self._whole()
         return Loaded(batch, (), 0, AsGiven())
 
@@ -173,15 +175,16 @@ class Segmented:
         """Return the graph for a segment; without its losses where nothing goes back, unless they draw numbers."""
         size, most = {self._length: self._steps(segment)}, self._policy.segment
         drawn = Bucket.holding(piece, self._rows, size, True, self._heads, most)
-        largest = drawn._replace(lengths=((self._length, most),), padded=False)
+        largest = drawn._replace(lengths=((self._length, most),), padded=self._pads)
         if not goes_back and not self.plan.random_nodes:
             drawn = _for_states(self.plan, drawn)
         return self._cache.bound(drawn, largest)
 
-    def bind(self) -> None:
-        """Bind the graph of a whole segment, unless it is there."""
-        steps = (self._length, self._policy.segment)
-        self._cache.bound(Bucket(self._rows, (steps,), heads=self._heads, segment=self._policy.segment))
+    def bind(self, longest: int) -> None:
+        """Bind the graphs for batches of this longest length, those with masks first, which take more."""
+        for bucket in reversed(buckets_of_segments(self.plan, self._policy, self._rows, longest)):
+            if bucket.training:
+                self._cache.bound(bucket)
 
     @property
     def bytes(self) -> int:

@@ -25,7 +25,7 @@ from .full_graph import FullGraph
 # In elements of the output or the input of a recurrent layer, beside `Recurrent.reserve` for each of the output's.
 INPUT, WIDER_INPUT = 2.2, 1.65  # for each element of the input, and for each by which it is wider than the output
 ONCE = 2.2  # for each of the largest output, once for all layers
-COPIES = 4.5  # of a recurrent layer's weights, in another order
+COPIES, COPIES_FORWARD = 4.5, 1.6  # of a recurrent layer's weights, in another order, with gradients and without
 TURNED, MOST_TURNED = 0.5, 4_000_000  # of the largest weights of a linear layer, in elements and at most in bytes
 THROUGH = 1.3  # for each element of the largest input of a linear layer, or of its output where that is smaller
 OPERATOR = 8_000  # bytes for each operator: what MXNet's executor knows of it
@@ -46,23 +46,24 @@ class _Recurrence(NamedTuple):
 def operator_bytes(plan: Plan, batch_size: int, lengths: Mapping[str, int], graph: FullGraph, *, training: bool) -> int:
     """Return about how many bytes the operators of a graph keep as long as it lives."""
     beside = graph.bytes_turned + OPERATOR * len(graph.operations)
-    if not training:
-        return beside
     itemsize = np.dtype(plan.dtype).itemsize
     elements = 0.0
     for one in _recurrences(plan, lengths):
+        if not training:
+            elements += batch_size * one.layer.reserve_forward * one.output + COPIES_FORWARD * one.weights
+            continue
         wider = max(one.input - one.output, 0)
         elements += batch_size * (one.layer.reserve * one.output + INPUT * one.input + WIDER_INPUT * wider)
         elements += COPIES * one.weights
-    return int(elements * itemsize) + loop_bytes(graph) + beside
+    return int(elements * itemsize) + (loop_bytes(graph) if training else 0) + beside
 
 
-def scratch_bytes(plan: Plan, batch_size: int, lengths: Mapping[str, int], graph: FullGraph) -> int:
+def scratch_bytes(plan: Plan, batch_size: int, lengths: Mapping[str, int], graph: FullGraph, *, training: bool) -> int:
     """Return about how many bytes operators take in turn, the most of them at once: all graphs have it in common."""
     itemsize = np.dtype(plan.dtype).itemsize
     weights = max((spec.size for spec in plan.parameters.values()), default=0)
     linear = THROUGH * graph.bytes_through + min(TURNED * weights * itemsize, MOST_TURNED)
-    largest = max((one.output for one in _recurrences(plan, lengths)), default=0)
+    largest = max((one.output for one in _recurrences(plan, lengths)), default=0) if training else 0
     return CODE + int(linear + ONCE * batch_size * largest * itemsize) + graph.bytes_largest_image
 
 

@@ -47,6 +47,8 @@ class Recurrent(Layer):
     freezing: ClassVar[tuple[float, ...] | None] = None
     #: The operator's own memory in training, which no plan of MXNet counts, in elements of the output (measured).
     reserve: ClassVar[float]
+    #: The same in a graph without gradients.
+    reserve_forward: ClassVar[float]
     size: int
     initial: float | str
 
@@ -231,6 +233,7 @@ class BasicRecurrent(Recurrent):
     gates: ClassVar[int] = 1
     freezing: ClassVar[tuple[float, ...] | None] = (-BLOCKED,)
     reserve: ClassVar[float] = 4.1
+    reserve_forward: ClassVar[float] = 1.8
     states: ClassVar[tuple[str, ...]] = ("State",)
 
     size: int
@@ -311,6 +314,7 @@ class LSTM(Recurrent):
     gates: ClassVar[int] = 4
     freezing: ClassVar[tuple[float, ...] | None] = (-SHUT, SHUT, 0.0, 0.0)
     reserve: ClassVar[float] = 15.4
+    reserve_forward: ClassVar[float] = 9.1
     states: ClassVar[tuple[str, ...]] = ("State", "CellState")
 
     size: int
@@ -360,6 +364,7 @@ class GRU(Recurrent):
 
     gates: ClassVar[int] = 3
     reserve: ClassVar[float] = 10.9
+    reserve_forward: ClassVar[float] = 7.8
     states: ClassVar[tuple[str, ...]] = ("State",)
 
     size: int
