@@ -4,8 +4,8 @@ Run: python benchmarks/torch_checkpointing.py       (needs the extra bench)
 
 Each row is a process of its own: it trains a small net of the same kind first, then reads its resident memory, makes
 the net, takes four steps of SGD, and reads the peak since. glibc is told to give back what is freed, as with a
-memory_budget= of this project. Chains go through `checkpoint` in so many parts, a long LSTM in so many segments with the
-states between them, as its documentation has it.
+memory_budget= of this project. Chains go through `checkpoint` in so many parts, a long LSTM in so many segments with
+the states between them, as its documentation has it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..arguments import names, positive_int
 from ..arrays import as_context
@@ -13,10 +13,12 @@ from ..errors import ArgumentError, Error, StepError
 from ..executors.blueprint import Blueprint
 from ..executors.bound import Shared
 from ..executors.bucketed import BYTES_KEPT, Buckets
-from ..executors.buckets import Policy
+from ..executors.buckets import Cut, Policy
 from ..executors.executor import check_input_gradients
+from ..executors.free_memory import free_bytes
+from ..executors.graph_memory import GraphMemory
 from ..executors.handles import Clock
-from ..executors.inputs import Limits
+from ..executors.inputs import Beside, Limits, check_batch
 from ..executors.memory import MemoryReport, report_of
 from ..executors.rows import check_flags, check_streams
 from ..executors.staging import InputBuffers
@@ -34,6 +36,7 @@ from .recipe import Recipe
 from .state import CarriedState, carry_of, limit_of
 from .stepper import Stepper
 from .streams import Streams
+from .trainer_explanation import BatchExplanation, TrainerExplanation, explained
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -147,6 +150,7 @@ class Trainer(Stepper):
             context=context,
             may_cut=not wanted and every <= 1,
         )
+        self._room = room
         store = ParameterStore(plan, device, seed, arrays, recipe.frozen)
         moves = Moves(optimizer, store, recipe.rules, self._depth)
         clock = Clock()
@@ -293,16 +297,64 @@ class Trainer(Stepper):
         self._check_open()
         rows = f"batch_size={'by bucket' if self._batch_size is None else self._batch_size}"
         graphs = self._bucketed.graphs()
+        return self._report(f"the trainer, {rows}, {len(graphs)} graphs", graphs, self._bucketed.bytes_inputs)
+
+    def _report(self, title: str, graphs: Sequence[GraphMemory], inputs: int) -> MemoryReport:
         return report_of(
-            f"the trainer, {rows}, {len(graphs)} graphs",
+            title,
             graphs,
             bytes_parameters=self._store.parameters.bytes,
             bytes_auxiliary=self._store.auxiliary.bytes,
             bytes_gradients=self._store.gradients.bytes,
-            bytes_inputs=self._bucketed.bytes_inputs,
+            bytes_inputs=inputs,
             bytes_segments=self._bucketed.bytes_segments,
             **self._steps.bytes_beside(),
         )
+
+    @overload
+    def explain(self) -> TrainerExplanation: ...
+
+    @overload
+    def explain(self, batch: Mapping[str, Any], *, lengths: Mapping[str, Any] | None = None) -> BatchExplanation: ...
+
+    def explain(
+        self, batch: Mapping[str, Any] | None = None, *, lengths: Mapping[str, Any] | None = None
+    ) -> TrainerExplanation | BatchExplanation:
+        """Say what becomes of a batch, and why: its bucket or segments, padding, memory; or of all of it so far.
+
+        Nothing is run, and no graph is bound for it; does not wait.
+
+        Args:
+            batch: A batch, as for `update`. None: what was decided, what there is, and what went through each bucket.
+            lengths: As for `update`.
+
+        Raises:
+            BatchError: The batch does not fit.
+            Error: The trainer is closed.
+
+        Example:
+            >>> from mxtrainer import GRU, MeanSquaredLoss, NetChain, SGD, Sequence, Vector, buckets, compile_plan
+            >>> net = NetChain([GRU(2), MeanSquaredLoss()], inputs={"Input": Sequence("t", Vector(1))})
+            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=4, buckets=buckets.Multiple(4))
+            >>> series = [[[1.0]], [[1.0], [2.0], [3.0], [4.0], [5.0]]]
+            >>> found = trainer.explain({"Input": series, "Target": [[[0.0, 0.0]] * 1, [[0.0, 0.0]] * 5]})
+            >>> dict(found.bucket), found.longest, found.padding
+            ({'t': 8}, {'t': (1, 5)}, 0.8125)
+        """
+        self._check_open()
+        if batch is None:
+            if lengths is not None:
+                raise ArgumentError("lengths= belongs to a batch: explain(batch, lengths=...)")
+            cut = self._bucketed.policy
+            segment = cut.segment if isinstance(cut, Cut) else None
+            budget = None if self._room is None else self._room.total
+            return TrainerExplanation(self._batch_size, segment, budget, self.memory(), self._bucketed.report())
+        checked = check_batch(batch, self._limits, Beside(lengths))
+        way = self._bucketed.way(checked, self._recipe.loss_weights.heads_now)
+        inputs = max(graph.bytes_inputs for graph in way.graphs) * (2 + self._depth)
+        report = self._report("the trainer, with this alone", way.graphs, inputs)
+        limit = self.memory().bytes_total + free_bytes() if self._room is None else self._room.total
+        return explained(checked, way, report, limit)
 
     def _let_go(self) -> None:
         """Wait for all steps, whose graphs are to go, and forget the last one's.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakMethod
 
@@ -11,13 +10,12 @@ import numpy as np
 
 from ..arguments import names, positive_int
 from ..errors import ArgumentError, BatchError, unknown
-from ..mappings import FrozenMapping
 from ..plans.lowering import Head
 from ..plans.plan import Plan
 from ..resources import Resource
-from ..tables import table
 from .blueprint import Bucket
 from .bound import Bound, Shared
+from .bucket_report import BucketedReport, padding_of, report_of_bucket
 from .buckets import Cut, Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .checked import CheckedBatch
@@ -27,77 +25,11 @@ from .inputs import Beside, Limits, check_batch, check_rows
 from .passes import Passes
 from .room import Room
 from .segmented import Segmented, check_in_segments
+from .segments import segments_of
 from .store import ParameterStore
+from .ways import Way
 
 BYTES_KEPT = 2**30
-
-
-@dataclass(frozen=True)
-class BucketReport:
-    """What went through one bucket.
-
-    Attributes:
-        lengths: The number of steps by length name.
-        batch_size: The number of rows.
-        hits: How many passes.
-        rows: The true rows of all passes.
-        padding: The share of steps that were padding or missing rows, from 0 to 1.
-        bytes_planned: What MXNet plans for its graphs, the largest of them; 0 once released.
-        bytes_operators: What operators keep for themselves, about; 0 once released.
-        binds: How often a graph of it was bound.
-        seconds_bind: How long the last bind took, in seconds.
-        evictions: How often a graph of it was released to make room.
-    """
-
-    lengths: Mapping[str, int]
-    batch_size: int
-    hits: int
-    rows: int
-    padding: float
-    bytes_planned: int
-    bytes_operators: int
-    binds: int
-    seconds_bind: float
-    evictions: int
-
-
-@dataclass(frozen=True)
-class BucketedReport:
-    """What a bucketed executor did and holds; prints as a table.
-
-    Attributes:
-        buckets: One report a bucket, in the order of their sizes.
-        bytes_inputs: The memory of inputs, which all buckets share.
-        padding: The share of steps that were padding or missing rows, over all buckets.
-    """
-
-    buckets: tuple[BucketReport, ...]
-    bytes_inputs: int
-    padding: float
-
-    @property
-    def bytes_planned(self) -> int:
-        """What MXNet plans for outputs and everything in between: the largest, as the others share its memory."""
-        return max((bucket.bytes_planned for bucket in self.buckets), default=0)
-
-    def __str__(self) -> str:
-        """Show one line a bucket."""
-        rows = [
-            [
-                ", ".join(f"{name}={steps}" for name, steps in bucket.lengths.items()) or "-",
-                bucket.batch_size,
-                bucket.hits,
-                f"{bucket.padding:.1%}",
-                f"{bucket.bytes_planned:,}",
-                f"{bucket.bytes_operators:,}",
-                bucket.binds,
-                f"{bucket.seconds_bind:.4f}",
-                bucket.evictions,
-            ]
-            for bucket in self.buckets
-        ]
-        head = ["bucket", "rows", "hits", "padding", "bytes planned", "operators", "binds", "seconds", "evictions"]
-        return f"{table(head, rows)}\nbytes of inputs {self.bytes_inputs:,}, padding {self.padding:.1%}"
 
 
 class Buckets(Resource):
@@ -218,6 +150,32 @@ class Buckets(Resource):
                 self._graphs[batch.form, heads] = found
         return found
 
+    def way(self, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> Way:
+        """Return where a batch would go for training, and what that takes; binds nothing.
+
+        Raises:
+            BatchError: No bucket holds an example, or the bucket has fewer rows; or it cannot be run in segments.
+            Error: It is closed.
+        """
+        self._cache.check_open()
+        if isinstance(self.policy, Cut) and self.policy.cuts(batch):
+            self._check_in_segments(self.policy, batch)
+            segmented = self._in_segments(self.policy, heads)
+            cut = segments_of(batch, self.plan.lengths[0], self.policy.segment)
+            buckets, steps, segments = segmented.buckets(batch), segmented.steps(cut), len(cut)
+        else:
+            executor = self.executor_for(batch)
+            buckets = [Bucket.holding(batch, executor.batch_size, executor.lengths, True, heads)]
+            steps, segments = sum(executor.lengths.values()), 1
+        graphs = [self._cache.memory(bucket) for bucket in buckets]
+
+        def resized(rows: int) -> list[GraphMemory]:
+            return [self._cache.would_take(bucket._replace(batch_size=rows)) for bucket in buckets]
+
+        first = buckets[0]
+        masked, bound = any(bucket.padded for bucket in buckets), all(map(self._cache.has, buckets))
+        return Way(dict(first.lengths), first.batch_size, steps, segments, masked, bound, graphs, resized)
+
     def _check_in_segments(self, policy: Cut, batch: CheckedBatch) -> None:
         bucket_of(policy.policy, batch, self.plan)  # whether it is too long
         check_in_segments(self.plan, batch)
@@ -253,9 +211,11 @@ class Buckets(Resource):
         grouped: dict[tuple[tuple[str, int], ...], list[tuple[Bucket, Entry]]] = {}
         for bucket, entry in self._cache.entries.items():
             grouped.setdefault(bucket.lengths, []).append((bucket, entry))
-        buckets = [_report(grouped[lengths]) for lengths in sorted(grouped, key=lambda key: [n for _, n in key])]
+        buckets = [
+            report_of_bucket(grouped[lengths]) for lengths in sorted(grouped, key=lambda key: [n for _, n in key])
+        ]
         entries = self._cache.entries.values()
-        return BucketedReport(tuple(buckets), self._cache.shared.buffers.bytes, _padding(list(entries)))
+        return BucketedReport(tuple(buckets), self._cache.shared.buffers.bytes, padding_of(list(entries)))
 
     @property
     def last(self) -> Bound | None:
@@ -393,28 +353,6 @@ class BucketedExecutor(Buckets):
         room = room_of(plan, memory_budget, device, training)
         shared = share(plan, device, seed, arrays, store, wanted)
         super().__init__(shared, policy, size, training, bytes_kept, room)
-
-
-def _report(found: list[tuple[Bucket, Entry]]) -> BucketReport:
-    bucket, entries = found[0][0], [entry for _, entry in found]
-    bound = [entry.bound for entry in entries if entry.bound is not None]
-    return BucketReport(
-        lengths=FrozenMapping(dict(bucket.lengths), "length", "the bucket"),
-        batch_size=bucket.batch_size,
-        hits=sum(entry.hits for entry in entries),
-        rows=sum(entry.rows for entry in entries),
-        padding=_padding(entries),
-        bytes_planned=max((one.memory.bytes_planned for one in bound), default=0),
-        bytes_operators=sum(one.memory.bytes_operators for one in bound),
-        binds=sum(entry.binds for entry in entries),
-        seconds_bind=entries[-1].seconds_bind,
-        evictions=sum(entry.evictions for entry in entries),
-    )
-
-
-def _padding(entries: list[Entry]) -> float:
-    padded = sum(entry.steps_padded for entry in entries)
-    return 1.0 - sum(entry.steps_true for entry in entries) / padded if padded else 0.0
 
 
 def check_policy(plan: Plan, buckets: object) -> Policy:

@@ -11,6 +11,7 @@ from ..errors import Error, MemoryBudgetError
 from .blueprint import Blueprint, Bucket
 from .bound import Bound, Shared
 from .free_memory import check_free
+from .graph_memory import GraphMemory, dry_bind
 from .host_memory import return_freed
 from .room import Room
 
@@ -91,6 +92,24 @@ class Cache:
             self.entries[bucket] = self.entries.pop(bucket)
         assert entry.bound is not None  # bound above
         return entry.bound
+
+    def has(self, bucket: Bucket) -> bool:
+        """Tell whether the graph of a bucket is bound."""
+        return not self._missing(bucket)
+
+    def memory(self, bucket: Bucket) -> GraphMemory:
+        """Return what the graph of a bucket takes, or would take in the room that there is; binds nothing."""
+        bound = None if self._missing(bucket) else self.entries[bucket].bound
+        if bound is not None:
+            return bound.memory
+        if self._room is not None:
+            with contextlib.suppress(MemoryBudgetError):
+                return self._room.fit(self.shared.blueprint(bucket))
+        return self.would_take(bucket)
+
+    def would_take(self, bucket: Bucket) -> GraphMemory:
+        """Return what the graph of a bucket would take if nothing of it ran again; binds nothing."""
+        return dry_bind(self.shared.blueprint(bucket), self.shared.store.context)[0]
 
     def holds(self, bound: Bound) -> bool:
         """Tell whether a graph is there, and has not been released."""

@@ -83,8 +83,8 @@ class Room:
         if smallest is not memory:
             hint += f", where {smallest.repeated:.0%} of the forward pass run again"
         return MemoryBudgetError(
-            f"it does not fit into the memory_budget of {self.total:,} bytes; {hint}, for less take fewer rows "
-            f"or shorter sequences:\n{needed}"
+            f"it does not fit into the memory_budget of {self.total:,} bytes; {hint}; for less take fewer rows, "
+            f"shorter sequences, or states as ports, by which long ones are run in segments:\n{needed}"
         )
 
 

@@ -92,7 +92,7 @@ class Segmented:
         batch = replace(batch, device={port: array.copy() for port, array in batch.device.items()})
         self._batch, self._places = batch, None
         self._segments = segments_of(batch, self._length, self._policy.segment)
-        self._pads = any((one.goes_on & (one.true < self._steps(one))).any() for one in self._segments)
+        self._pads = any(segment.pads(self._steps(segment)) for segment in self._segments)
         self.bucket = self._whole()
         return Loaded(batch, (), 0, AsGiven())
 
@@ -144,11 +144,15 @@ class Segmented:
             self._gradients.add(first=segment.last, last=not segment.number)
             self._between.pop(segment.number, None)
         self._keep_places(bound)
+        self._batch = CheckedBatch(self._batch.rows, self._batch.lengths)  # the rest is the caller's
 
     def _run(self, segment: Segment, goes_back: bool) -> Bound:
         """Queue the forward pass of a segment, with what the backward pass needs or without."""
         piece = self._piece(segment)
-        bound = self._bound(segment, piece, goes_back)
+        largest = self._bucket(segment, True)._replace(
+            lengths=((self._length, self._policy.segment),), padded=self._pads
+        )
+        bound = self._cache.bound(self._bucket(segment, goes_back), largest)
         if self._loading is not None:
             self._loading.wait_for_inputs()
             self._sums.wait()
@@ -171,14 +175,23 @@ class Segmented:
             piece.left_out = ()
         return piece
 
-    def _bound(self, segment: Segment, piece: CheckedBatch, goes_back: bool) -> Bound:
-        """Return the graph for a segment; without its losses where nothing goes back, unless they draw numbers."""
-        size, most = {self._length: self._steps(segment)}, self._policy.segment
-        drawn = Bucket.holding(piece, self._rows, size, True, self._heads, most)
-        largest = drawn._replace(lengths=((self._length, most),), padded=self._pads)
-        if not goes_back and not self.plan.random_nodes:
-            drawn = _for_states(self.plan, drawn)
-        return self._cache.bound(drawn, largest)
+    def _bucket(self, segment: Segment, goes_back: bool) -> Bucket:
+        """Return what the graph of a segment is for; where nothing goes back, without its losses.
+
+        Not where the plan draws numbers: what is left out would have changed which ones the rest draws.
+        """
+        steps = self._steps(segment)
+        padded = segment.pads(steps)
+        bucket = Bucket(self._rows, ((self._length, steps),), padded, True, self._heads, segment=self._policy.segment)
+        return bucket if goes_back or self.plan.random_nodes else _for_states(self.plan, bucket)
+
+    def buckets(self, batch: CheckedBatch) -> list[Bucket]:
+        """Return what the graphs are for that a batch goes through, once each, those for gradients first."""
+        segments = segments_of(batch, self._length, self._policy.segment)
+        both = {self._bucket(segment, True) for segment in segments} | {
+            self._bucket(one, False) for one in segments[:-1]
+        }
+        return sorted(both, key=lambda bucket: (not bucket.training, bucket.padded))
 
     def bind(self, longest: int) -> None:
         """Bind the graphs for batches of this longest length, those with masks first, which take more."""
@@ -195,8 +208,12 @@ class Segmented:
     def _steps(self, segment: Segment) -> int:
         return self._policy.steps_for(self._length, segment.end - segment.begin)
 
+    def steps(self, segments: list[Segment]) -> int:
+        """Return how many steps segments have with their padding."""
+        return sum(map(self._steps, segments))
+
     def _whole(self) -> Bucket:
-        steps = sum(map(self._steps, self._segments))
+        steps = self.steps(self._segments)
         return Bucket(self._rows, ((self._length, steps),), True, True, self._heads, segment=self._policy.segment)
 
     def _states_after(self, segment: Segment, bound: Bound) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class Segment(NamedTuple):
         """Whether each example has steps in it, ``(rows,)``."""
         return self.true > 0
 
+    def pads(self, steps: int) -> bool:
+        """Tell whether an example that goes on in it has fewer steps than these."""
+        return bool((self.goes_on & (self.true < steps)).any())
+
     def shares(self, kind: Kind, rows: int) -> NDArray[np.float64]:
         """Return the factor of each row of an output of this kind, ``(rows,)``; the sum over segments is the whole.
 
