@@ -78,6 +78,7 @@ def test_values_and_gradients_are_the_oracles_in_float32(case: Case, extents: Ex
     assert_trains_right(drawn, drawn.executor(), SINGLE)
 
 
+@pytest.mark.slow
 @every_case
 @FEW
 @given(extents=extents())
@@ -86,6 +87,7 @@ def test_values_and_gradients_are_the_oracles_in_float64(case: Case, extents: Ex
     assert_trains_right(drawn, drawn.executor(), double_bound(case))
 
 
+@pytest.mark.slow
 @every_case
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_evaluation_is_the_oracles(case: Case, dtype: str) -> None:
@@ -126,6 +128,7 @@ def test_a_sequence_of_other_items_runs_as_their_flattened_vectors() -> None:
 # Rows that are missing
 
 
+@pytest.mark.slow
 @every_case
 def test_missing_rows_get_gradients_of_exactly_zero(case: Case) -> None:
     drawn = example(case, Extents(5, 2, 3, {letter: high for letter, (_, high) in SIZES.items()}, 3))
@@ -170,6 +173,7 @@ def run_calls(drawn: Example, executor: mxt.Executor, calls: tuple[str, ...]) ->
         assert after[1] == before[1] or (call != "E" and drawn.plan.auxiliary), calls
 
 
+@pytest.mark.slow
 @every_case
 def test_passes_of_every_kind_and_order_leave_the_flat_arrays_bit_equal(case: Case) -> None:
     drawn = example(case, Extents(3, 2, 3, {letter: high for letter, (_, high) in SIZES.items()}, 7))
@@ -387,6 +391,7 @@ def test_an_infinite_slope_under_a_weight_of_zero_contributes_exactly_zero() -> 
     assert with_port == without
 
 
+@pytest.mark.slow
 @every_case
 def test_a_layer_whose_ports_all_weigh_zero_has_gradients_of_zero(case: Case) -> None:
     drawn = example(case, Extents(3, 2, 3, {letter: high for letter, (_, high) in SIZES.items()}, 11))
@@ -407,6 +412,7 @@ def test_a_layer_whose_ports_all_weigh_zero_has_gradients_of_zero(case: Case) ->
 
 
 @pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.slow
 @every_case
 def test_no_graph_joins_columns_by_the_operator_whose_backward_pass_leaks(case: Case, padded: bool) -> None:
     plan = case.plan(Extents(2, 2, 3, {letter: low for letter, (low, _) in SIZES.items()}, 0))

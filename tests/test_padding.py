@@ -43,6 +43,7 @@ def test_every_example_is_as_if_it_were_alone(case: Case, drawn: tuple[list[int]
     assert {name: x for name, x in errors.items() if not x <= SINGLE} == {}
 
 
+@pytest.mark.slow
 @every_case
 @FEW
 @given(drawn=lengths_and_seed())
@@ -57,6 +58,7 @@ def test_a_larger_bucket_gives_the_same_bits(case: Case, drawn: tuple[list[int],
             assert value.tobytes() == large[name].tobytes(), name
 
 
+@pytest.mark.slow
 @every_case
 def test_a_full_batch_is_the_same_with_masks_and_without(case: Case) -> None:
     ragged = Ragged(case, [5, 5, 5], 3)
@@ -65,6 +67,7 @@ def test_a_full_batch_is_the_same_with_masks_and_without(case: Case) -> None:
         assert error(with_masks[name], value, 1e-2) <= SINGLE, name
 
 
+@pytest.mark.slow
 @every_case
 def test_evaluation_of_a_padded_batch_is_that_of_each_example_alone(case: Case) -> None:
     ragged = Ragged(case, [4, 1, 7], 5)
