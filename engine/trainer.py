@@ -133,6 +133,9 @@ class Trainer(Stepper):
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
         kept = kept if memory_budget is None else None  # the budget releases graphs itself
         carried = carry_of(plan, carry)
+        own_states = set(carried).difference(plan.states)
+        if own_states and segment is not None:
+            raise ArgumentError(f"segment= carries states of layers, and {sorted(own_states)} are none")
         every, reaction = guarding_of(guard, on_nan)
         rows = None if batch_size is None else positive_int(batch_size, "batch_size")
         fixed = fixed_parts(plan, optimizer, carried, rows, every)
@@ -148,7 +151,7 @@ class Trainer(Stepper):
             fixed=fixed,
             slots=slots,
             context=context,
-            may_cut=not wanted and every <= 1,
+            may_cut=not wanted and not own_states and every <= 1,
         )
         self._room = room
         store = ParameterStore(plan, device, seed, arrays, recipe.frozen)

@@ -34,7 +34,7 @@ class Segmented:
     """Passes of long sequences through the graphs of their segments.
 
     A segment is loaded when its turn comes, from where the caller has it, while the device works on the one before it:
-    `forward` and `backward` return once the last one has been loaded.
+    `queue` and `backward` return once the last one of their pass has been loaded.
 
     Args:
         cache: Binds graphs.

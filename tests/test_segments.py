@@ -347,6 +347,14 @@ def test_what_does_not_go_with_segments_is_refused() -> None:
     ):
         with pytest.raises(mxt.ArgumentError, match=match):
             mxt.Trainer(PLAN, mxt.SGD(0.1), **{"batch_size": 2, "segment": 8, **options})  # type: ignore[arg-type]
+    own = mxt.NetGraph(
+        {"plus": mxt.Threading("plus"), "gru": mxt.GRU(WIDTH), "loss": mxt.MeanSquaredLoss()},
+        [(["gru.State", "Memory"], "plus", "After"), ("Input", "gru", "loss", "Loss")],
+        inputs={"Input": mxt.Sequence("t", mxt.Vector(WIDTH)), "Memory": mxt.Vector(WIDTH)},
+    )
+    plan = mxt.compile_plan(own.with_states(), losses={"After": 0.0})
+    with pytest.raises(mxt.ArgumentError, match=r"segment= carries states of layers, and \['Memory'\] are none"):
+        mxt.Trainer(plan, mxt.SGD(0.1), 2, segment=8, carry={"Memory": "After"})
     with pytest.raises(mxt.ArgumentError, match="segment= is of trainers"):
         PLAN.memory(2, {"t": 100}, segment=8)
 
