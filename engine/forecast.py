@@ -15,7 +15,7 @@ from ..executors.executor import SLOTS, check_input_gradients
 from ..executors.free_memory import budget_of
 from ..executors.graph_memory import dry_bind
 from ..executors.memory import MemoryReport, report_of
-from ..executors.segmented import buckets_of_segments, bytes_between
+from ..executors.segment_buckets import SegmentBuckets
 from ..executors.state_table import RESERVED, bytes_of_states
 from ..executors.store import bytes_of_arrays
 from ..plans.plan import Plan
@@ -53,7 +53,7 @@ def explain(
         check_trainable(plan, optimizer)
     elif segment is not None:
         raise ArgumentError("segment= is of trainers: give optimizer= too")
-    policy = in_segments(plan, policy_of(plan, lengths, buckets), segment, input_gradients, guard)
+    policy = in_segments(plan, policy_of(plan, lengths, buckets), segment, batch_size, input_gradients, guard)
     size = check_batch_size(policy, batch_size)
     known = policy.known(plan.lengths) or ({},)
     if plan.lengths and known == ({},):
@@ -67,9 +67,10 @@ def explain(
     wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
     fixed = fixed_parts(plan, optimizer, carried, size, every)
     longest = longest_of(policy, plan)
-    if isinstance(policy, Cut) and size is not None and longest > policy.segment:
-        drawn = buckets_of_segments(plan, policy, size, longest)
-        fixed["bytes_segments"] = bytes_between(plan, policy, size, longest, fixed["bytes_gradients"])
+    if isinstance(policy, Cut) and size is not None:
+        cut = SegmentBuckets(plan, policy, size)
+        drawn = cut.of_length(longest)
+        fixed["bytes_segments"] = cut.bytes_between(longest, fixed["bytes_gradients"])
     else:
         padded = buckets is not None and bool(plan.lengths)
         drawn = [_drawn(policy, size, bucket, padded) for bucket in known]
@@ -158,22 +159,31 @@ def max_length(plan: Plan, limit: object, batch_size: int, **options: Any) -> in
         lengths = ", ".join(plan.lengths) or "none"
         raise ArgumentError(f"max_length is of plans with one length; this one has {lengths}")
     (name,) = plan.lengths
-    return _largest(lambda steps: forecast(plan, batch_size, {name: steps}, **options), limit, "one step")
+    most = budget_of(limit)
+
+    def fits(steps: int) -> bool:
+        return _fits(lambda: forecast(plan, batch_size, {name: steps}, **options), most)
+
+    segment = options.get("segment")
+    if segment is not None and fits(2 * positive_int(segment, "segment")):  # a rest has graphs of its own
+        whole = int(segment) * largest_that(lambda count: fits(count * segment))
+        return whole + largest_that(lambda rest: rest < segment and fits(whole + rest))
+    return _largest(lambda steps: forecast(plan, batch_size, {name: steps}, **options), most, "one step")
 
 
 def _largest(report_of_size: Callable[[int], MemoryReport], limit: object, least: str) -> int:
     most = budget_of(limit)
-
-    def fits(size: int) -> bool:
-        try:
-            return report_of_size(size).bytes_total <= most
-        except (ArgumentError, NetError):  # an array has more elements than MXNet can hold
-            return False
-
     smallest = report_of_size(1)
     if smallest.bytes_total > most:
         raise MemoryBudgetError(f"not even {least} fits into {most:,} bytes:\n{smallest}")
-    return largest_that(fits)
+    return largest_that(lambda size: _fits(lambda: report_of_size(size), most))
+
+
+def _fits(report: Callable[[], MemoryReport], most: int) -> bool:
+    try:
+        return report().bytes_total <= most
+    except (ArgumentError, NetError):  # an array has more elements than MXNet can hold
+        return False
 
 
 def largest_that(fits: Callable[[int], bool]) -> int:

@@ -63,12 +63,8 @@ class LongEvaluation:
         whole = _Whole({head.name: self._segmentation.kinds[head.source] for head in heads})
         now: Values = {}
         for segment in segments_of(batch, length, self.policy.segment):
-            piece = piece_of(batch, segment, length, self._sequences)
-            if segment.number:
-                piece.host = {port: found for port, found in piece.host.items() if port not in states}
-                piece.host.update(now)
-                piece.device = {port: found for port, found in piece.device.items() if port not in states}
-                piece.left_out = ()
+            piece = piece_of(batch, segment, length, self._sequences, states)
+            piece.host.update({port: found[segment.repeated] for port, found in now.items()})
             steps = {length: self.policy.steps_for(length, segment.end - segment.begin)}
             bucket = Bucket.holding(piece, rows, steps, False, with_states)
             bound = run(bucket, piece, not segment.number)

@@ -14,7 +14,7 @@ from ..executors.free_memory import budget_of, check_free, free_bytes
 from ..executors.graph_memory import GraphMemory, dry_bind
 from ..executors.memory import MemoryReport
 from ..executors.room import Room
-from ..executors.segmented import buckets_of_segments, bytes_between
+from ..executors.segment_buckets import SegmentBuckets
 from ..plans.plan import Plan
 from ..plans.segmentation import segmentation
 from .forecast import largest_that, longest_of
@@ -44,7 +44,7 @@ def sizes_of(
     fixed: Mapping[str, int],
     slots: int,
     context: Any,
-    may_cut: bool,
+    excluded: str,
 ) -> Sizes:
     """Return what a budget makes of a batch size and buckets.
 
@@ -57,7 +57,7 @@ def sizes_of(
         fixed: What is taken whatever the batches are, by the parts of a `MemoryReport`.
         slots: How many batches can be on their way.
         context: The device.
-        may_cut: Whether sequences may be cut into segments.
+        excluded: Why no sequence may be cut into segments; empty: they may be.
 
     Raises:
         ArgumentError: The budget or the batch size is not usable.
@@ -68,10 +68,10 @@ def sizes_of(
         check_free(sum(fixed.values()), "the arrays of the trainer")
         return Sizes(size, policy, None)
     room = Room(min(budget_of(budget, "memory_budget"), free_bytes()), fixed, slots, context)
-    if batch_size is not None or policy.has_batch_sizes() or isinstance(policy, Cut):
+    if batch_size is not None or policy.has_batch_sizes():
         size = check_batch_size(policy, batch_size)
-        if size is not None and may_cut and _can_be_cut(plan):
-            policy = cut_to_fit(plan, policy, size, room, draw)
+        if size is not None:
+            policy = _cut_or_hint(plan, policy, size, room, draw, excluded)
         return Sizes(size, policy, room)
     if not plan.lengths:
         return Sizes(rows_of({}, room, draw), policy, room)
@@ -92,20 +92,17 @@ def cut_to_fit(plan: Plan, policy: Policy, rows: int, room: Room, draw: Callable
         MemoryBudgetError: No segments do, however short.
     """
     longest = longest_of(policy, plan)
+    if longest < 2 or _fits(Bucket(rows, ((plan.lengths[0], longest),)), room, draw):
+        return policy
     gradients = room.report("", []).bytes_gradients
 
     def report(cut: Cut) -> MemoryReport:
-        room.reserve(bytes_segments=bytes_between(plan, cut, rows, longest, gradients))
-        buckets = buckets_of_segments(plan, cut, rows, longest)
+        buckets = SegmentBuckets(plan, cut, rows)
+        room.reserve(bytes_segments=buckets.bytes_between(longest, gradients))
+        drawn = (draw(bucket) for bucket in buckets.of_length(longest, masked=True))
         title = f"segments of {cut.segment} of {longest} steps"
-        return room.report(title, [dry_bind(draw(bucket), room.context)[0] for bucket in buckets])
+        return room.report(title, [dry_bind(blueprint, room.context)[0] for blueprint in drawn])
 
-    if isinstance(policy, Cut):
-        if longest > policy.segment:
-            report(policy)
-        return policy
-    if longest < 2 or _fits(Bucket(rows, ((plan.lengths[0], longest),)), room, draw):
-        return policy
     reports = []
     for steps in _segments_of(longest):
         cut = Cut(policy, steps)
@@ -127,12 +124,29 @@ def _fits(bucket: Bucket, room: Room, draw: Callable[[Bucket], Blueprint]) -> bo
     return True
 
 
-def _can_be_cut(plan: Plan) -> bool:
+def _cut_or_hint(
+    plan: Plan, policy: Policy, rows: int, room: Room, draw: Callable[[Bucket], Blueprint], excluded: str
+) -> Policy:
+    """Return what `cut_to_fit` does, or the policy, with a hint for where it turns out not to fit."""
+    if isinstance(policy, Cut):
+        longest = policy.longest(plan.lengths) or policy.segment
+        gradients = room.report("", []).bytes_gradients
+        room.reserve(bytes_segments=SegmentBuckets(plan, policy, rows).bytes_between(longest, gradients))
+        room.hint = f", or a segment shorter than {policy.segment}"
+        return policy
+    if not plan.lengths:
+        return policy
     try:
         segmentation(plan)
-    except NetError:
-        return False
-    return True
+    except NetError as error:
+        room.hint = f". (It cannot be cut into segments. {error})"
+        return policy
+    if excluded:
+        room.hint = f". (It is not cut into segments because of {excluded})"
+        return policy
+    if not longest_of(policy, plan):
+        room.hint = ", or give lengths=, or buckets that end, so that sequences can be cut into segments"
+    return cut_to_fit(plan, policy, rows, room, draw)
 
 
 def _segments_of(longest: int) -> list[int]:
@@ -189,5 +203,8 @@ def rows_of(lengths: Mapping[str, int], room: Room, draw: Callable[[Bucket], Blu
     found = largest_that(fits)
     if not found:
         report = room.report(f"one row of {dict(lengths)}", together(1))
-        raise MemoryBudgetError(f"not even one row fits into the memory_budget of {room.total:,} bytes:\n{report}")
+        hint = "; with batch_size= long sequences may be cut into segments" if lengths else ""
+        raise MemoryBudgetError(
+            f"not even one row fits into the memory_budget of {room.total:,} bytes{hint}:\n{report}"
+        )
     return found

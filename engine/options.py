@@ -70,9 +70,14 @@ def policy_of(plan: Plan, lengths: Mapping[str, int] | None, buckets: Policy | N
 
 
 def in_segments(
-    plan: Plan, policy: Policy, segment: object, input_gradients: Collection[str] = (), guard: object = True
+    plan: Plan,
+    policy: Policy,
+    segment: object,
+    batch_size: int | None,
+    input_gradients: Collection[str] = (),
+    guard: object = True,
 ) -> Policy:
-    """Return the policy, or that of segments of so many steps.
+    """Return the policy, or that of segments of so many steps where sequences can be longer.
 
     Raises:
         ArgumentError: It is no positive number of steps, or does not go with what else is asked for.
@@ -82,10 +87,11 @@ def in_segments(
         return policy
     steps = positive_int(segment, "segment")
     segmentation(plan)
-    if policy.has_batch_sizes():
-        raise ArgumentError(f"segment= needs one batch size for all buckets, and {policy!r} has one for each")
+    if policy.has_batch_sizes() or batch_size is None:
+        raise ArgumentError(f"segment= needs one batch size for all buckets: give batch_size=, got {batch_size!r}")
     if input_gradients:
         raise ArgumentError("segment= excludes input_gradients=: they would be as long as the sequences")
     if guarding_of(guard, None)[0] > 1:
         raise ArgumentError("segment= takes guard=True or False: a guard of every nth step keeps copies of batches")
-    return Cut(policy, steps)
+    cut = Cut(policy, steps)
+    return cut if not 0 < cut.longest(plan.lengths) <= steps else policy

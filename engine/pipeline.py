@@ -117,7 +117,7 @@ class Pipeline(Flight):
                 self._clock.turn_back(step.number - 1)
             self._clock.part, self.tick, self._going = step.part, step.tick, step
             staged.ready.queue(passes, loaded)  # this is now the step
-            passes.backward(None, order.weights, float(units or 1))
+            passes.backward_mean(order.weights, float(units or 1))
             if units:
                 self._accumulation.add(units)
             step.guard.queue(step.tick, order.rate, step.slot)

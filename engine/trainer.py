@@ -127,7 +127,7 @@ class Trainer(Stepper):
         check_trainable(plan, optimizer)
         recipe = Recipe(plan, optimizer, total_steps)
         self._plan = plan
-        policy = in_segments(plan, policy_of(plan, lengths, buckets), segment, input_gradients, guard)
+        policy = in_segments(plan, policy_of(plan, lengths, buckets), segment, batch_size, input_gradients, guard)
         self._depth = positive_int(depth, "depth")
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
         kept = None if bytes_kept is None else positive_int(bytes_kept, "bytes_kept")
@@ -137,6 +137,7 @@ class Trainer(Stepper):
         if own_states and segment is not None:
             raise ArgumentError(f"segment= carries states of layers, and {sorted(own_states)} are none")
         every, reaction = guarding_of(guard, on_nan)
+        excluding = {"input_gradients=": wanted, "states of your own": own_states, f"guard={guard}": every > 1}
         rows = None if batch_size is None else positive_int(batch_size, "batch_size")
         fixed = fixed_parts(plan, optimizer, carried, rows, every)
         slots = self._depth + 1  # one more for what is staged
@@ -151,7 +152,7 @@ class Trainer(Stepper):
             fixed=fixed,
             slots=slots,
             context=context,
-            may_cut=not wanted and not own_states and every <= 1,
+            excluded=", ".join(name for name, found in excluding.items() if found),
         )
         self._room = room
         store = ParameterStore(plan, device, seed, arrays, recipe.frozen)
@@ -300,9 +301,10 @@ class Trainer(Stepper):
         self._check_open()
         rows = f"batch_size={'by bucket' if self._batch_size is None else self._batch_size}"
         graphs = self._bucketed.graphs()
-        return self._report(f"the trainer, {rows}, {len(graphs)} graphs", graphs, self._bucketed.bytes_inputs)
+        title = f"the trainer, {rows}, {len(graphs)} graphs"
+        return self._report(title, graphs, self._bucketed.bytes_inputs, self._bucketed.bytes_segments)
 
-    def _report(self, title: str, graphs: Sequence[GraphMemory], inputs: int) -> MemoryReport:
+    def _report(self, title: str, graphs: Sequence[GraphMemory], inputs: int, between: int) -> MemoryReport:
         return report_of(
             title,
             graphs,
@@ -310,7 +312,7 @@ class Trainer(Stepper):
             bytes_auxiliary=self._store.auxiliary.bytes,
             bytes_gradients=self._store.gradients.bytes,
             bytes_inputs=inputs,
-            bytes_segments=self._bucketed.bytes_segments,
+            bytes_segments=between,
             **self._steps.bytes_beside(),
         )
 
@@ -355,7 +357,7 @@ class Trainer(Stepper):
         checked = check_batch(batch, self._limits, Beside(lengths))
         way = self._bucketed.way(checked, self._recipe.loss_weights.heads_now)
         inputs = max(graph.bytes_inputs for graph in way.graphs) * (2 + self._depth)
-        report = self._report("the trainer, with this alone", way.graphs, inputs)
+        report = self._report("the trainer, with this alone", way.graphs, inputs, way.bytes_segments)
         limit = self.memory().bytes_total + free_bytes() if self._room is None else self._room.total
         return explained(checked, way, report, limit)
 

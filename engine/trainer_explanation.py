@@ -13,9 +13,8 @@ from ..executors.ways import Way
 from ..mappings import FrozenMapping
 from .forecast import largest_that
 
-OF_GRAPHS = (
-    "bytes_inputs", "bytes_input_gradients", "bytes_heads", "bytes_planned", "bytes_operators", "bytes_scratch"
-)  # fmt: skip
+OF_GRAPHS = ("bytes_input_gradients", "bytes_heads", "bytes_planned", "bytes_operators", "bytes_scratch")
+BY_ROWS = ("bytes_inputs", "bytes_segments")  # what grows with the number of rows, nearly all of it
 
 
 @dataclass(frozen=True)
@@ -121,14 +120,15 @@ def explained(batch: CheckedBatch, way: Way, memory: MemoryReport, limit: int) -
         memory: What the trainer takes with this alone.
         limit: What it may take.
     """
-    beside = memory.bytes_total - sum(getattr(memory, name) for name in OF_GRAPHS)
+    beside = memory.bytes_total - sum(getattr(memory, name) for name in (*OF_GRAPHS, *BY_ROWS))
 
     def fits(rows: int) -> bool:
         try:
             graphs = way.resized(rows)
         except Error:  # an array has more elements than MXNet can hold
             return False
-        report = report_of("", graphs, bytes_inputs=memory.bytes_inputs * rows // way.batch_size)
+        by_rows = {name: getattr(memory, name) * rows // way.batch_size for name in BY_ROWS}
+        report = report_of("", graphs, **by_rows)
         return bool(beside + report.bytes_total <= limit)
 
     true = sum(batch.true_steps.values()) if batch.lengths else batch.rows

@@ -58,6 +58,12 @@ class Bucket(NamedTuple):
         padded, skips = batch.pads(lengths), batch.loss_from is not None
         return Bucket(batch_size, tuple(lengths.items()), padded, training, heads, skips, at, segment)
 
+    @property
+    def described(self) -> str:
+        """Its size, and what else tells it from others of this size."""
+        beside = [", masked" if self.padded else "", "" if self.training else ", forward alone"]
+        return f"{self}{''.join(beside)}"
+
     def __str__(self) -> str:
         """Show the size and the lengths."""
         steps = "".join(f", {name}={count}" for name, count in self.lengths)

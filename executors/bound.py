@@ -239,20 +239,13 @@ class Bound:
                 self._mask[rows:] = 0
             self._masked_rows = rows
 
-    def backward(
-        self,
-        gradients: Mapping[str, ArrayLike] | None = None,
-        weights: Mapping[str, float] | None = None,
-        factor: float = 1.0,
-    ) -> None:
-        """Queue the backward pass, by default of the weighted mean of the losses over the true rows.
+    def backward(self, gradients: Mapping[str, ArrayLike] | None = None) -> None:
+        """Queue the backward pass, by default of the mean of the losses over the true rows, with the plan's weights.
 
         MXNet's backward pass overwrites what the forward pass has kept for it: a second one gives wrong numbers.
 
         Args:
             gradients: Head gradients of one's own, by output port.
-            weights: The weights of losses; None: those of the plan.
-            factor: What the weighted mean is multiplied by.
 
         Raises:
             Error: There was one since the forward pass.
@@ -262,10 +255,18 @@ class Bound:
         if self._went_back:
             raise Error("there was a backward pass already: each one needs a forward pass of its own before it")
         if gradients is None:
-            heads = self._heads.of_mean(self.batch, self._weights if weights is None else weights, factor)
+            self.backward_mean(self._weights, 1.0)
         else:
-            heads = self._heads.of(gradients, self.batch)
-        self._backward(heads)
+            self._backward(self._heads.of(gradients, self.batch))
+
+    def backward_mean(self, weights: Mapping[str, float], factor: float) -> None:
+        """Queue the backward pass of the weighted mean of the losses over the true rows.
+
+        Args:
+            weights: The weights of losses, a mapping that never changes.
+            factor: What the weighted mean is multiplied by.
+        """
+        self._backward(self._heads.of_mean(self.batch, weights, factor))
 
     def backward_segment(self, gradients: Mapping[str, Any]) -> None:
         """Queue the backward pass, given the gradient of each head that takes one, NDArrays of the graph's own shape.

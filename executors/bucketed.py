@@ -24,8 +24,8 @@ from .graph_memory import GraphMemory
 from .inputs import Beside, Limits, check_batch, check_rows
 from .passes import Passes
 from .room import Room
+from .segment_buckets import SegmentBuckets
 from .segmented import Segmented, check_in_segments
-from .segments import segments_of
 from .store import ParameterStore
 from .ways import Way
 
@@ -160,13 +160,14 @@ class Buckets(Resource):
         self._cache.check_open()
         if isinstance(self.policy, Cut) and self.policy.cuts(batch):
             self._check_in_segments(self.policy, batch)
-            segmented = self._in_segments(self.policy, heads)
-            cut = segments_of(batch, self.plan.lengths[0], self.policy.segment)
-            buckets, steps, segments = segmented.buckets(batch), segmented.steps(cut), len(cut)
+            cut = self._segment_buckets(self.policy, heads)
+            buckets, segments = cut.of_batch(batch), len(cut.cut(batch))
+            steps = cut.whole(cut.cut(batch)).lengths[0][1]
+            between = cut.bytes_between(batch.longest[cut.length], self.store.gradients.bytes)
         else:
             executor = self.executor_for(batch)
             buckets = [Bucket.holding(batch, executor.batch_size, executor.lengths, True, heads)]
-            steps, segments = sum(executor.lengths.values()), 1
+            steps, segments, between = sum(executor.lengths.values()), 1, 0
         graphs = [self._cache.memory(bucket) for bucket in buckets]
 
         def resized(rows: int) -> list[GraphMemory]:
@@ -174,7 +175,7 @@ class Buckets(Resource):
 
         first = buckets[0]
         masked, bound = any(bucket.padded for bucket in buckets), all(map(self._cache.has, buckets))
-        return Way(dict(first.lengths), first.batch_size, steps, segments, masked, bound, graphs, resized)
+        return Way(dict(first.lengths), first.batch_size, steps, segments, masked, bound, between, graphs, resized)
 
     def _check_in_segments(self, policy: Cut, batch: CheckedBatch) -> None:
         bucket_of(policy.policy, batch, self.plan)  # whether it is too long
@@ -184,20 +185,22 @@ class Buckets(Resource):
             raise BatchError("the batch does not fit:\n  " + "\n  ".join(problems))
 
     def _in_segments(self, policy: Cut, heads: tuple[Head, ...] | None) -> Segmented:
-        rows = self._batch_size
-        assert rows is not None  # as it was checked with the policy
         found = self._segmented.get(heads)
         if found is None:
-            found = self._segmented[heads] = Segmented(self._cache, policy, rows, heads)
+            found = self._segmented[heads] = Segmented(self._cache, self._segment_buckets(policy, heads))
         return found
+
+    def _segment_buckets(self, policy: Cut, heads: tuple[Head, ...] | None) -> SegmentBuckets:
+        assert self._batch_size is not None  # as it was checked with the policy
+        return SegmentBuckets(self.plan, policy, self._batch_size, heads)
 
     def bind_known(self) -> None:
         """Bind the graph for full batches of the one bucket, or segment, if there is only one."""
         known = self.policy.known(self.plan.lengths)
         if isinstance(self.policy, Cut):
-            longest = self.policy.policy.known(self.plan.lengths)
-            steps = [count for bucket in longest for count in bucket.values()]
-            self._in_segments(self.policy, None).bind(max(steps, default=self.policy.segment))
+            longest = self.policy.longest(self.plan.lengths)
+            if longest:
+                self._in_segments(self.policy, None).bind(longest)
         elif len(known) == 1 or not self.plan.lengths:
             self.executor(known[0] if known else {}).bind()
 

@@ -19,7 +19,7 @@ class GraphMemory:
     """The memory of one graph beside the arrays that graphs share, in bytes.
 
     Attributes:
-        bucket: Batch size and lengths.
+        bucket: Batch size and lengths, and whether it has masks or no backward pass.
         bytes_planned: What MXNet plans for outputs and everything in between, which graphs share, without what nobody
             uses.
         bytes_kept: How much of that the forward pass leaves for the backward pass.
@@ -53,7 +53,7 @@ def memory_of(blueprint: Blueprint, debug_text: str) -> tuple[GraphMemory, FullG
     graph = FullGraph(blueprint.lowered.symbol, blueprint.arguments, debug_text)
     operators = operator_bytes(plan, bucket.batch_size, blueprint.lengths, graph, training=bucket.training)
     memory = GraphMemory(
-        bucket=str(bucket),
+        bucket=bucket.described,
         bytes_planned=max(planned_bytes(debug_text) - graph.bytes_unused, 0),
         bytes_kept=graph.bytes_kept,
         bytes_operators=operators,

@@ -53,7 +53,7 @@ class Passes(Protocol):
     def feed(self, loaded: Loaded, places: Places) -> None:
         """Queue the carried states that the batch that was loaded last leaves out."""
 
-    def backward(self, gradients: None = None, weights: Mapping[str, float] | None = None, factor: float = 1.0) -> None:
+    def backward_mean(self, weights: Mapping[str, float], factor: float) -> None:
         """Queue the backward pass of the weighted mean of the losses over the true rows, times a factor."""
 
     def raw_outputs(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from .buckets import Cut, Exact
 from .cache import Cache
 from .checked import CheckedBatch
 from .handles import Clock
+from .segment_buckets import SegmentBuckets
 from .segmented import Segmented
 from .staging import InputBuffers
 from .store import ParameterStore
@@ -81,14 +82,14 @@ def replay(
     with contextlib.suppress(mx.MXNetError):
         if any(steps > bucket.segment > 0 for _, steps in bucket.lengths):
             policy = Cut(Exact(), bucket.segment)
-            segmented = Segmented(cache, policy, bucket.batch_size, bucket.heads)
+            segmented = Segmented(cache, SegmentBuckets(store.plan, policy, bucket.batch_size, bucket.heads))
             segmented.queue(None, segmented.load(batch))
-            segmented.backward(None, weights)
+            segmented.backward_mean(weights, 1.0)
             store.gradients.array.wait_to_read()
         else:
             bound = cache.bound(bucket)
             bound.forward(bound.load(batch))
-            bound.backward(None, weights)
+            bound.backward_mean(weights, 1.0)
             bound.collect()
     return _first_failure(cache.events, store.plan) or _first_not_finite(cache.events, store.plan)
 

@@ -25,6 +25,7 @@ class Room:
     Attributes:
         total: As given.
         context: As given.
+        hint: What else a user whose graph does not fit can do.
 
     Raises:
         MemoryBudgetError: What is fixed does not fit.
@@ -36,6 +37,7 @@ class Room:
         self._fixed = dict(fixed)
         self._slots = slots
         self.context = context
+        self.hint = ""
         give_back_always()
         alone = self.report("without any batch", [])
         if alone.bytes_total > total:
@@ -83,8 +85,8 @@ class Room:
         if smallest is not memory:
             hint += f", where {smallest.repeated:.0%} of the forward pass run again"
         return MemoryBudgetError(
-            f"it does not fit into the memory_budget of {self.total:,} bytes; {hint}; for less take fewer rows, "
-            f"shorter sequences, or states as ports, by which long ones are run in segments:\n{needed}"
+            f"it does not fit into the memory_budget of {self.total:,} bytes; {hint}; for less take fewer rows or "
+            f"shorter sequences{self.hint}:\n{needed}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .._mxnet import mx
@@ -17,8 +18,9 @@ from .host_memory import zeros
 from .segments import Segment
 from .staging import Staging, Want
 
-#: The array with the share of each row, by how an output is made up; no port can be named like these.
+# Arrays that no port can be named like: the share of each row, by how an output is made up; and which row each repeats.
 SHARES = {Kind.MEAN: ".mean", Kind.SUM: ".sum", Kind.LAST: ".last", Kind.SAME: ".last"}
+REPEATED = ".repeated"
 
 
 class OutputSums:
@@ -41,7 +43,8 @@ class OutputSums:
         plan, context = shared.store.plan, shared.store.context
         self._kinds = {head.name: segmentation.kinds[head.source] for head in heads}
         self._rows, self._length, self._dtype = rows, segmentation.length, plan.dtype
-        self._staging = Staging({name: Want((rows,), plan.dtype) for name in SHARES.values()}, (), shared.buffers)
+        wanted = {name: Want((rows,), plan.dtype) for name in SHARES.values()} | {REPEATED: Want((rows,), "int32")}
+        self._staging = Staging(wanted, (), shared.buffers)
         self._shares: dict[str, NDArray[Any]] = {}
         self._zeros = zeros((rows,), context, plan.dtype)
         self.losses = {head.name: zeros((rows,), context, plan.dtype) for head in heads if head.name in plan.loss_ports}
@@ -62,18 +65,26 @@ class OutputSums:
 
     def begin(self) -> None:
         """Queue the beginning: nothing has been added."""
-        for total in self.losses.values():
-            total[:] = 0
+        for array in (*self.losses.values(), *self.others.values()):
+            array[:] = 0
 
     def weigh(self, segment: Segment, slot: int) -> None:
         """Queue how much what a segment gives counts in each row, through a slot that is free."""
         for kind, name in SHARES.items():
             self._shares[name] = shares = segment.shares(kind, self._rows).astype(self._dtype)
             self._staging.place(name, slot, shares, shares.tobytes())
+        if not segment.goes_on.all():
+            repeated = np.full(self._rows, segment.repeated[-1], np.int32)
+            repeated[: len(segment.repeated)] = segment.repeated
+            self._staging.place(REPEATED, slot, repeated, repeated.tobytes())
 
     def wait(self) -> None:
         """Wait until this has arrived: its slot is free then."""
-        self._staging.wait(SHARES.values())
+        self._staging.wait([*SHARES.values(), REPEATED])
+
+    def repeated(self, states: Any) -> Any:
+        """Return a new NDArray of states where a row that has ended has that of the one which it repeats; queued."""
+        return mx.nd.take(states, self._staging.arrays[REPEATED], axis=0, mode="clip")
 
     def going_on(self, new: Any, old: Any) -> Any:
         """Return a new NDArray of what is new in rows that go on in the segment, and old in others; queued."""

@@ -36,6 +36,11 @@ class Segment(NamedTuple):
         """Whether each example has steps in it, ``(rows,)``."""
         return self.true > 0
 
+    @property
+    def repeated(self) -> NDArray[np.int64]:
+        """The row that each row is in the arithmetic, ``(rows,)``: itself, or where it has ended one that goes on."""
+        return np.where(self.goes_on, np.arange(len(self.true)), self.true.argmax())
+
     def pads(self, steps: int) -> bool:
         """Tell whether an example that goes on in it has fewer steps than these."""
         return bool((self.goes_on & (self.true < steps)).any())
@@ -67,26 +72,32 @@ def segments_of(batch: CheckedBatch, length: str, steps: int) -> list[Segment]:
     ]
 
 
-def piece_of(batch: CheckedBatch, segment: Segment, length: str, sequences: Collection[str]) -> CheckedBatch:
-    """Return a segment of a batch as a batch, without states.
+def piece_of(
+    batch: CheckedBatch, segment: Segment, length: str, sequences: Collection[str], states: Collection[str]
+) -> CheckedBatch:
+    """Return a segment of a batch as a batch; after the first one without states, which someone else gives it.
 
     Examples that have ended before it take part in the arithmetic: they repeat one that goes on, so as to be harmless.
+    So must their states.
 
     Args:
         batch: The batch.
         segment: The segment.
         length: The name of the length.
         sequences: The ports that are sequences.
+        states: The ports that are states.
     """
-    stand_in = int(segment.true.argmax())
-    rows = np.where(segment.goes_on, np.arange(batch.rows), stand_in)
-    ended = not segment.goes_on.all()
+    rows = None if segment.goes_on.all() else segment.repeated
+    gone = states if segment.number else ()
     host = {
-        port: _steps_of(found, segment, rows if ended else None) if port in sequences else found
+        port: _steps_of(found, segment, rows) if port in sequences else found
         for port, found in batch.host.items()
+        if port not in gone
     }
-    true = segment.true[rows] if ended else segment.true
-    return CheckedBatch(batch.rows, {length: true}, host, dict(batch.device), batch.left_out)
+    device = {port: array for port, array in batch.device.items() if port not in gone}
+    left_out = tuple(port for port in batch.left_out if port not in gone)
+    true = segment.true if rows is None else segment.true[rows]
+    return CheckedBatch(batch.rows, {length: true}, host, device, left_out)
 
 
 def _steps_of(found: Host, segment: Segment, rows: NDArray[np.int64] | None) -> NDArray[Any]:

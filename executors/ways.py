@@ -18,6 +18,7 @@ class Way(NamedTuple):
         segments: How many segments it is cut into; 1: none.
         masked: Whether it goes through graphs with masks.
         bound: Whether all of its graphs are bound.
+        bytes_segments: What is kept between its segments.
         graphs: What its graphs take, or would.
         resized: Returns what they would take with another number of rows, if nothing of them ran again.
     """
@@ -28,5 +29,6 @@ class Way(NamedTuple):
     segments: int
     masked: bool
     bound: bool
+    bytes_segments: int
     graphs: list[GraphMemory]
     resized: Callable[[int], list[GraphMemory]]

@@ -55,7 +55,7 @@ def segmentation(plan: Plan) -> Segmentation:
         lengths = ", ".join(f'"{name}"' for name in plan.lengths) or "none"
         raise NetError(f"segments are of the one length of a plan, and this one has {lengths}")
     for path in plan.auxiliary:
-        layer = path.rpartition(".")[0]
+        layer = next(layer for layer in plan.nodes if path.startswith(f"{layer}."))  # which may have it in a net
         raise _refusal(plan, layer, "takes statistics over all steps of a batch; a LayerNorm takes none")
     kinds: dict[Source, Kind] = {}
     for port, spec in plan.inputs.items():

@@ -300,6 +300,32 @@ def test_a_step_that_is_not_finite_can_be_skipped() -> None:
     assert worst(values_of(trainer.arrays), values_of(other.arrays)) == 0.0
 
 
+def test_rows_that_a_skipped_step_had_and_the_next_ones_have_not_skip_none_of_these() -> None:
+    trainer, other = (mxt.Trainer(FLOAT, mxt.SGD(0.1), 2, segment=8, carry=True, on_nan="skip") for _ in range(2))
+    trainer.update(far(30, 1, 3))
+    for each in (trainer, other):
+        for number in range(3):
+            each.update(batch_of(FLOAT, [20], number))
+    assert (trainer.stats().skipped, other.stats().skipped) == ((1,), ())
+    assert worst(values_of(trainer.arrays), values_of(other.arrays)) == 0.0
+
+
+def test_a_row_that_has_ended_is_harmless_whatever_its_state() -> None:
+    net = mxt.NetChain(
+        [mxt.BasicRecurrent(1, "relu"), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Vector(1))}
+    )
+    plan = mxt.compile_plan(net.with_states())
+    batch = {port: [np.full((5, 1), fill), np.zeros((1000, 1))] for port, fill in (("Input", 1.0), ("Target", 0.0))}
+    whole, cut = pair(plan, 200, rows=2, optimizer=mxt.SGD(1e-9))
+    for trainer in (whole, cut):
+        for path, array in trainer.arrays.items():
+            trainer.arrays[path] = np.full(array.shape, 0.0 if "Biases" in path else 2.0)
+        trainer.update(batch)  # a state of 62, which doubles at every step after its row's end
+    assert_alike(whole, cut, within=1e-6)
+    found, expected = (trainer.evaluate(batch) for trainer in (cut, whole))
+    assert worst(dict(found.outputs), dict(expected.outputs)) < 1e-6
+
+
 # Bad input
 
 
@@ -344,6 +370,8 @@ def test_what_does_not_go_with_segments_is_refused() -> None:
         ({"input_gradients": ["Input"]}, "segment= excludes input_gradients="),
         ({"guard": 4}, "segment= takes guard=True or False"),
         ({"buckets": sizes, "batch_size": None}, "segment= needs one batch size"),
+        ({"batch_size": None}, "segment= needs one batch size for all buckets: give batch_size=, got None"),
+        ({"batch_size": None, "memory_budget": "9MB", "lengths": {"t": 99}}, "segment= needs one batch size"),
     ):
         with pytest.raises(mxt.ArgumentError, match=match):
             mxt.Trainer(PLAN, mxt.SGD(0.1), **{"batch_size": 2, "segment": 8, **options})  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ def net() -> mxt.NetGraph:
 
 PLAN = mxt.compile_plan(net().with_states())
 WHOLE = mxt.compile_plan(net())
+VECTORS = {"Input": mxt.Sequence("t", mxt.Vector(WIDTH))}
+BATCH_NORM = mxt.NetChain([mxt.Linear(WIDTH), mxt.BatchNorm()], inputs={"Input": mxt.Vector(WIDTH)})
 
 
 def drawn(steps: int, rows: int = ROWS) -> dict[str, Any]:
@@ -66,13 +69,55 @@ def test_a_budget_that_the_whole_does_not_fit_into_cuts_it(share: float) -> None
         assert isinstance(trainer.buckets.policy, Cut)
         segment = trainer.explain().segment
         assert segment is not None
-        assert bytes_of(segment) <= budget < bytes_of(2 * segment)
+        assert bytes_of(segment) <= budget < bytes_of(4 * segment)
         trainer.update(batch)
         assert trainer.memory().bytes_total <= budget + 100_000
         with mxt.Trainer(WHOLE, mxt.SGD(0.1), ROWS, {"t": STEPS}) as whole:
             whole.update(batch)
             assert trainer.current_loss()["Loss"] == pytest.approx(whole.current_loss()["Loss"], rel=1e-6)
             assert worst(values_of(trainer.gradients), values_of(whole.gradients)) < 1e-5
+
+
+def test_a_budget_that_cuts_has_room_for_the_graphs_of_batches_of_any_lengths() -> None:
+    generator = np.random.default_rng(1)
+    budget = int(0.3 * bytes_of(None))
+    with mxt.Trainer(PLAN, mxt.SGD(0.1), ROWS, {"t": STEPS}, memory_budget=budget) as trainer:
+        binds = []
+        for _ in range(6):
+            lengths = generator.integers(1, STEPS, ROWS)
+            trainer.update(drawn(STEPS), lengths={"t": lengths})
+            binds.append(sum(bucket.binds for bucket in trainer.buckets.report().buckets))
+        assert binds[1] == binds[-1]
+        assert trainer.memory().bytes_total <= budget + 100_000
+
+
+def test_no_graph_outlives_its_eviction() -> None:
+    with mxt.Trainer(PLAN, mxt.SGD(0.1), ROWS, segment=100, bytes_kept=1) as trainer:
+        cache = trainer.buckets._cache
+        alive: weakref.WeakSet[Any] = weakref.WeakSet()
+        bind = cache._bind
+
+        def binding(bucket: Any) -> Any:
+            entry = bind(bucket)
+            alive.add(entry.bound)
+            held = [found.bound for found in cache.entries.values() if found.bound is not None]
+            assert len(alive) <= len(held) + 1, "the one whose pass is being queued"
+            return entry
+
+        cache._bind = binding  # type: ignore[method-assign]
+        for steps in (350, 420, 290):
+            trainer.update(drawn(steps))
+            trainer.current_loss()
+        assert sum(bucket.evictions for bucket in trainer.buckets.report().buckets) > 5
+
+
+def test_sequences_that_are_never_longer_than_a_segment_are_not_cut() -> None:
+    lengths = {"t": 100}
+    with mxt.Trainer(PLAN, mxt.SGD(0.1), ROWS, lengths, segment=10**6) as trainer:
+        assert trainer.explain().segment is None
+        assert trainer.memory().bytes_total == PLAN.memory(ROWS, lengths, optimizer=mxt.SGD(0.1)).bytes_total
+    said = PLAN.memory(ROWS, lengths, optimizer=mxt.SGD(0.1), segment=10**6)
+    assert said.bytes_total == PLAN.memory(ROWS, lengths, optimizer=mxt.SGD(0.1)).bytes_total
 
 
 def test_a_budget_that_the_whole_fits_into_cuts_nothing() -> None:
@@ -88,8 +133,24 @@ def test_a_budget_too_small_for_any_segment_names_the_smallest_that_is_not() -> 
     with mxt.Trainer(PLAN, mxt.SGD(0.1), ROWS, {"t": STEPS}, memory_budget=least) as trainer:
         trainer.update(drawn(STEPS))
         trainer.current_loss()
-    with pytest.raises(mxt.MemoryBudgetError, match="states as ports, by which long ones are run in segments"):
-        mxt.Trainer(WHOLE, mxt.SGD(0.1), ROWS, {"t": STEPS}, memory_budget="3MB")
+
+
+def test_a_refusal_says_why_nothing_is_cut() -> None:
+    both = mxt.compile_plan(mxt.NetChain([mxt.Map(BATCH_NORM), mxt.MeanSquaredLoss()], inputs=VECTORS))
+    for plan, options, match in (
+        (WHOLE, {"lengths": {"t": STEPS}}, r"cannot be cut into segments. .* compile_plan\(net.with_states\(\)\)"),
+        (PLAN, {"lengths": {"t": STEPS}, "guard": 4}, "not cut into segments because of guard=4"),
+        (PLAN, {"lengths": {"t": STEPS}, "input_gradients": ["Input"]}, "because of input_gradients="),
+        (PLAN, {"lengths": {"t": STEPS}, "segment": STEPS - 1}, "or a segment shorter than 1999"),
+        (both, {"lengths": {"t": 10 * STEPS}}, '"map" .* takes statistics over all steps'),
+    ):
+        with pytest.raises(mxt.MemoryBudgetError, match=match):
+            mxt.Trainer(plan, mxt.SGD(0.1), ROWS, memory_budget="4MB", **options)
+    with (
+        mxt.Trainer(PLAN, mxt.SGD(0.1), ROWS, memory_budget="4MB") as trainer,
+        pytest.raises(mxt.MemoryBudgetError, match="or give lengths="),
+    ):
+        trainer.update(drawn(STEPS))
 
 
 def test_what_excludes_segments_is_not_cut() -> None:
@@ -99,8 +160,13 @@ def test_what_excludes_segments_is_not_cut() -> None:
 
 
 def test_the_longest_that_fits_is_longer_in_segments() -> None:
-    whole = PLAN.max_length("16MB", ROWS, optimizer=mxt.SGD(0.1))
-    assert PLAN.max_length("16MB", ROWS, optimizer=mxt.SGD(0.1), segment=100) > 5 * whole
+    optimizer = mxt.SGD(0.1)
+    whole = PLAN.max_length("16MB", ROWS, optimizer=optimizer)
+    found = PLAN.max_length("16MB", ROWS, optimizer=optimizer, segment=100)
+    assert found > 5 * whole
+    assert PLAN.memory(ROWS, {"t": found}, optimizer=optimizer, segment=100).bytes_total <= 2**24
+    after = (found // 100 + 1) * 100
+    assert PLAN.memory(ROWS, {"t": after}, optimizer=optimizer, segment=100).bytes_total > 2**24
 
 
 # Explained
@@ -119,11 +185,15 @@ def test_what_becomes_of_a_batch_is_explained_without_running_it() -> None:
     assert trainer.step == 0
     trainer.update(batch)
     assert trainer.explain(batch).bound
+    found = trainer.explain(batch)
 
     long = trainer.explain(drawn(250))
     assert (dict(long.bucket), long.segments) == ({"t": 100}, 3)
     assert long.padding == 0.0
     assert "8 rows go through 3 segments of t=100" in str(long)
+    assert (long.memory.bytes_segments, found.memory.bytes_segments) == (
+        PLAN.memory(ROWS, {"t": 250}, optimizer=mxt.SGD(0.1), segment=100).bytes_segments, 0
+    )  # fmt: skip
     with pytest.raises(mxt.BatchError, match="it has 9 rows"):
         trainer.explain(drawn(35, rows=9))
     with pytest.raises(mxt.ArgumentError, match="lengths= belongs to a batch"):

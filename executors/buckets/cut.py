@@ -43,6 +43,10 @@ class Cut(Policy):
         capped = ({name: min(bucket[name], self.segment) for name in names} for bucket in self.policy.known(names))
         return tuple(dict(pairs) for pairs in dict.fromkeys(tuple(bucket.items()) for bucket in capped))
 
+    def longest(self, names: Sequence[str]) -> int:
+        """Return the largest number of steps that the other policy has a bucket for; 0: it has no end."""
+        return max((steps for bucket in self.policy.known(names) for steps in bucket.values()), default=0)
+
     def check(self, names: Sequence[str]) -> None:
         """Check that the other policy is for a plan with these length names."""
         self.policy.check(names)
