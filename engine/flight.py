@@ -356,6 +356,18 @@ class Flight:
         staged, self._staged_batch = self._staged_batch, None
         return staged
 
+    def begin_after(self, step: int) -> None:
+        """Let a step be the last that has been taken, whose arrays are those that are there now."""
+        self.done = self._good = step
+        self._clock.turn_back(step)
+        if self._snapshot is not None:
+            self._snapshot.take()
+
+    @property
+    def passed(self) -> Any:
+        """``(1,)``: the number of the last pass that has passed, modulo `STAMPS`."""
+        return self._chain.passed
+
     def stats(self) -> Stats:
         """Return what has been counted."""
         self.look()

@@ -69,6 +69,11 @@ class Moves:
         return [parameters, *([] if states is None else [states]), counts]
 
     @property
+    def counts(self) -> Any:
+        """``(arrays,)`` float64: how often each array has moved."""
+        return self._arrays.counts
+
+    @property
     def states(self) -> list[Any]:
         """The optimizer's state, if it has any."""
         return [] if self._arrays.states is None else [self._arrays.states]

@@ -50,6 +50,11 @@ class Recipe:
         """The arrays that stay as they are."""
         return set(self.rules).difference(self.paths)
 
+    @property
+    def schedule(self) -> Rate:
+        """The schedule of the learning rate as it is now."""
+        return self._schedule
+
     def rate(self, step: int) -> float:
         """Return the learning rate of a step.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from .recipe import Recipe
 from .results import Results
 from .rules import RuleTable
 from .schedules import Rate
+from .stats import KEPT
 from .steps import NOWHERE, Order, Origin, Ready
 
 
@@ -43,6 +45,20 @@ class Stepper(Results):
         self._bucketed = buckets
         self._limits = limits
         self._recipe = recipe
+        self._positions: deque[tuple[int, tuple[int, ...]]] = deque(maxlen=KEPT)
+        self._position: tuple[int, ...] | None = None  # before all of these
+
+    @property
+    def position(self) -> tuple[int, ...] | None:
+        """The position of the last batch that a step took, of those that have one; None: there was none.
+
+        `Batches.after` and `Stream.after` go on from it, also where batches are staged, or made ahead by `prefetch`.
+        """
+        return self._positions[-1][1] if self._positions else self._position
+
+    def _forget_positions(self, after: int) -> None:
+        while self._positions and self._positions[-1][0] > after:
+            self._positions.pop()
 
     # What steps are told
 
@@ -407,6 +423,7 @@ class Stepper(Results):
             self._check_alive()
             self._begun("discard")
             self._steps.discard()
+            self._forget_positions(self.step)
             self._last = None
 
     def recover(self) -> None:
@@ -432,6 +449,7 @@ class Stepper(Results):
             staged = self._steps.recover()
             self._last = None
             self._given = min(self._given, self.step)
+            self._forget_positions(self.step)
             if staged is not None:
                 self._steps.stage(self._ready(staged, self._recipe.order(None)))
 
@@ -464,6 +482,8 @@ class Stepper(Results):
 
     def _queued(self, step: int, ready: Ready) -> int:
         self._last = ready.passes
+        if ready.origin.position is not None:
+            self._positions.append((step, ready.origin.position))
         return step
 
     def _check_unstaged(self) -> None:

@@ -179,6 +179,15 @@ class Streams:
         self.check_known(stream)
         return INITIAL if stream in self._fresh else self._places[stream]
 
+    @property
+    def fresh(self) -> tuple[Stream, ...]:
+        """Those that start anew at their next step."""
+        return tuple(stream for stream in self._places if stream in self._fresh)
+
+    def kept_at(self, stream: Stream) -> int:
+        """Return the place of a stream that is known, whether it starts anew or not."""
+        return self._places[stream]
+
     def place_to_write(self, stream: Stream, step: float) -> int:
         """Return the place that the state of a stream is to be written to; a new one gets a place."""
         if stream not in self._places:

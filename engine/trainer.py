@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -25,6 +26,7 @@ from ..executors.staging import InputBuffers
 from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..plans.plan import Plan
+from .checkpoint import KEY, Description, check_tensors
 from .evaluation import Evaluation, Evaluator
 from .forecast import fixed_parts
 from .memory_budget import sizes_of
@@ -33,16 +35,18 @@ from .optimizers import Optimizer
 from .options import check_trainable, guarding_of, in_segments, policy_of
 from .pipeline import Pipeline
 from .recipe import Recipe
+from .resume import ResumeReport, verify
+from .saved import Saved, arguments_of
 from .state import CarriedState, carry_of, limit_of
-from .stepper import Stepper
 from .streams import Streams
+from .tensor_file import TensorFile
 from .trainer_explanation import BatchExplanation, TrainerExplanation, explained
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Trainer(Stepper):
+class Trainer(Saved):
     """Trains a plan: `update` queues a step and returns, `current_loss` waits for it.
 
     Args:
@@ -175,11 +179,75 @@ class Trainer(Stepper):
             on_nan=reaction,
             streams=self._streams,
         )
-        super().__init__(store, clock, steps, self._bucketed, limits, recipe)
+        cut = policy if isinstance(policy, Cut) else None
+        options = {
+            "batch_size": self._batch_size,
+            "buckets": policy if cut is None else cut.policy,
+            "depth": self._depth,
+            "guard": every if every > 1 else bool(every),
+            "on_nan": on_nan,
+            "carry": carried,
+            "state_capacity": state_capacity,
+            "total_steps": total_steps,
+            "input_gradients": wanted,
+            "bytes_kept": bytes_kept,
+            "segment": None if cut is None else cut.segment,
+        }
+        super().__init__(options, moves, self._streams, store, clock, steps, self._bucketed, limits, recipe)
         self._bucketed.call_before_eviction(self._let_go)
         # what a user changes between steps is lost where arrays go back to a snapshot from before it
         self._half = 0.5 if every > 1 else 0.0
         self._bucketed.bind_known()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **others: Any) -> Self:
+        """Return a trainer that goes on from a checkpoint that `save` wrote; runs no code of the file.
+
+        On the same kind of processor, and with the same arguments, its steps have the same bits as if training had not
+        stopped. `position` says after which batch, as in ``for batch in batches.after(trainer.position)``. Layers and
+        optimizers of your own must have been registered before.
+
+        Args:
+            path: The file.
+            **others: Arguments of `Trainer` that are to be others than before, such as `batch_size`, `buckets`,
+                `device`, `memory_budget` or `carry`. `optimizer` can be another with as many states, and its learning
+                rate counts then; it must be given if it, or its learning rate, is a function, which no file holds.
+
+        Raises:
+            FileFormatError: The file is not there, is none, is damaged, or does not fit.
+            ArgumentError: An argument is not usable, or the optimizer is not in the file.
+            MemoryBudgetError: It does not fit into the memory.
+        """
+        with TensorFile(path, "a checkpoint") as file:
+            description = Description.from_text(file.metadata.get(KEY), file.name)
+            check_tensors(file, description)
+            options = arguments_of(description, file.name, others)
+            trainer = cls(description.plan, seed=description.seed, **options)
+            try:
+                trainer._go_on(file, description)
+            except BaseException:
+                trainer.close()
+                raise
+        return trainer
+
+    def verify_resume(self, steps: int, batches: Iterable[Mapping[str, Any]]) -> ResumeReport:
+        """Prove that training can stop and go on to the bit: with this net, these batches, on this machine.
+
+        A copy of the trainer takes so many steps, is saved, and takes as many more. A new process loads the file and
+        takes the same ones. The trainer itself stays as it is; waits.
+
+        Args:
+            steps: How many steps before the checkpoint, and after it.
+            batches: At least twice as many batches, as for `update`.
+
+        Raises:
+            ArgumentError: There are fewer batches; or a layer or the optimizer is defined in the script itself, where
+                no other process can import it, or is a function.
+            BatchError: A batch does not fit.
+            StepError: A step failed.
+            Error: The new process failed.
+        """
+        return verify(self, steps, batches)
 
     # What it is
 
@@ -415,6 +483,7 @@ class Trainer(Stepper):
             return
         try:
             self._collect()
+            self._saver.wait()
         finally:
             self._closed = True
             self._last = self._net = None

@@ -33,6 +33,11 @@ class Snapshot:
                 old.copyto(self._kept[place][: old.shape[0]])
                 self._arrays[place] = array
 
+    def take(self) -> None:
+        """Queue a copy."""
+        for array, kept in zip(self._arrays, self._kept):
+            array.copyto(kept)
+
     def taking(self, flag: Any) -> list[Callable[[], None]]:
         """Return what queues a copy where the flag ``(1,)`` is not 0."""
         rows = [(array.reshape((1, -1)), kept.reshape((1, -1))) for array, kept in zip(self._arrays, self._kept)]

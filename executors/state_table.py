@@ -81,6 +81,15 @@ class StateTable:
         return int(next(iter(self.arrays.values())).shape[0]) - RESERVED
 
     @property
+    def dtype(self) -> str:
+        """The dtype of all states."""
+        return self._plan.dtype
+
+    def shape(self, port: str, streams: int) -> tuple[int, ...]:
+        """Return the shape of a port's states of so many streams, ``(streams, *item)``."""
+        return self._plan.inputs[port].shape(streams, {})
+
+    @property
     def bytes_per_stream(self) -> int:
         """The size of one stream's states in memory."""
         return bytes_of_states(self._plan, self.carry)

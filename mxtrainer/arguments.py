@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
+import os
 import re
 import secrets
 import warnings
@@ -85,6 +86,21 @@ def names(value: object, what: str) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in value):
         raise ArgumentError(f'{what} must be a list of names, as in ["Input"], got {value!r}')
     return tuple(value)
+
+
+def as_path(value: object, what: str) -> str:
+    """Return the path of a file as text.
+
+    Raises:
+        ArgumentError: It is no path.
+    """
+    try:
+        path = os.fspath(value)  # type: ignore[call-overload]  # what it is, is being found out
+    except TypeError:
+        path = None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ArgumentError(f"{what} must be the path of a file, got {value!r}")
+    return path
 
 
 def is_number(value: object) -> TypeGuard[float]:
