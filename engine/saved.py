@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -72,6 +72,12 @@ class Saved(Stepper):
             ...     Trainer.load(f"{folder}/run.safetensors").step
             1
         """
+        self._save(path, wait, {}, lambda: None)
+
+    def _save(
+        self, path: str | os.PathLike[str], wait: bool, more: Mapping[str, str], after: Callable[[], None]
+    ) -> None:
+        """Write a checkpoint with more text in its metadata, and do something once it is on the disk."""
         target = as_path(path, "path")
         with self._alone:
             self._check_alive()
@@ -86,7 +92,8 @@ class Saved(Stepper):
                 tensors = copies.tensors()
                 if copies.passed() != due:
                     raise Error("a step before it failed")
-                write(target, tensors, {KEY: text})
+                write(target, tensors, {KEY: text, **more})
+                after()
 
             self._saver.start(job)
             if wait:

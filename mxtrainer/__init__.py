@@ -4,6 +4,7 @@ from . import buckets as buckets
 from . import errors as errors
 from . import schedules as schedules
 from .engine.batches import Batches as Batches
+from .engine.checkpoints import Checkpoints as Checkpoints
 from .engine.evaluation import Evaluation as Evaluation
 from .engine.explanation import Explanation as Explanation
 from .engine.formulas import Formula as Formula
@@ -106,6 +107,7 @@ __all__ = [
     "Bidirectional",
     "BucketedExecutor",
     "Catenate",
+    "Checkpoints",
     "ContrastiveLoss",
     "Convolution",
     "CrossEntropyLoss",

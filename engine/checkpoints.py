@@ -1,0 +1,159 @@
+"""Checkpoints in a folder: written as training goes on, the newest few kept, and the best."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..arguments import as_path, number_within, positive_int, real_number
+from ..errors import ArgumentError, FileFormatError
+from .tensor_file import TensorFile
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+NAME = re.compile(r"step-(\d{10})\.safetensors")
+BEST = "best.safetensors"
+MEASURE = "measure"  # of the text in a file's metadata
+
+
+class Checkpoints:
+    """Writes checkpoints of one training into a folder of its own, and keeps the newest few, and the best.
+
+    Args:
+        folder: The folder; made if it is not there.
+        every: Every how many steps `step` writes one.
+        seconds: After how many seconds `step` writes one. With neither, only `save` does.
+        keep: How many of the newest are kept.
+
+    Raises:
+        ArgumentError: A number is not usable, or the folder cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, Trainer, compile_plan
+        >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> checkpoints = Checkpoints(folder.name, every=2, keep=2)
+        >>> with Trainer(compile_plan(net), SGD(0.1), batch_size=2) as trainer:
+        ...     for _ in range(7):
+        ...         step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
+        ...         written = checkpoints.step(trainer)
+        >>> [path.name for path in checkpoints.paths()]
+        ['step-0000000004.safetensors', 'step-0000000006.safetensors']
+        >>> Trainer.load(checkpoints.newest()).step
+        6
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every: int | None = None,
+        seconds: float | None = None,
+        keep: int = 3,
+    ) -> None:
+        """Make the folder."""
+        self._folder = Path(as_path(folder, "folder"))
+        self._every = None if every is None else positive_int(every, "every")
+        self._seconds = None if seconds is None else number_within(seconds, "seconds", above=0.0)
+        self._keep = positive_int(keep, "keep")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArgumentError(f"the folder {str(self._folder)!r} cannot be made: {error}") from error
+        self._last_step, self._last_time = 0, time.monotonic()
+
+    def step(self, trainer: Trainer) -> bool:
+        """Write a checkpoint if one is due, behind the back of the loop; call it once a step. Returns whether.
+
+        Raises:
+            ArgumentError: The last one could not be written.
+            StepError: A step is known to have failed.
+        """
+        due = self._every is not None and trainer.step % self._every == 0 and trainer.step > self._last_step
+        due = due or (self._seconds is not None and time.monotonic() - self._last_time >= self._seconds)
+        if due:
+            self.save(trainer, wait=False)
+        return due
+
+    def save(self, trainer: Trainer, measure: float | None = None, *, wait: bool = True) -> Path:
+        """Write a checkpoint now, and let go of older ones; return its path.
+
+        Those of later steps go too: the training has gone back to before them.
+
+        Args:
+            trainer: The trainer.
+            measure: A number that is to be small, such as a loss on what was held out. The checkpoint with the smallest
+                so far is kept as `best`.
+            wait: As for `Trainer.save`.
+
+        Raises:
+            ArgumentError: It, or the last one, could not be written, or the measure is no number.
+            StepError: A step failed.
+            Error: A step has been begun by `compute` or `accumulate`.
+        """
+        found = None if measure is None else real_number(measure, "measure")
+        path = self._folder / f"step-{trainer.step:010d}.safetensors"
+        more = {} if found is None else {MEASURE: repr(found)}
+        trainer._save(path, wait, more, partial(self._after, path, trainer.step, found))  # noqa: SLF001 - made for it
+        self._last_step, self._last_time = trainer.step, time.monotonic()
+        return path
+
+    def _after(self, path: Path, step: int, measure: float | None) -> None:
+        """Keep what is to be kept, once a file is on the disk."""
+        before = self.best_measure()
+        if measure is not None and (before is None or measure < before):
+            new = self._folder / f".{BEST}.new"
+            new.unlink(missing_ok=True)
+            try:
+                os.link(path, new)
+            except OSError:  # a file system without links
+                shutil.copyfile(path, new)
+            new.replace(self._folder / BEST)
+        numbers = sorted(self._numbers())
+        kept = [number for number in numbers if number <= step][-self._keep :]
+        for number in set(numbers).difference(kept):
+            with contextlib.suppress(OSError):  # another process may have been faster
+                self._path(number).unlink()
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"step-{number:010d}.safetensors"
+
+    def _numbers(self) -> list[int]:
+        found = (NAME.fullmatch(path.name) for path in self._folder.iterdir())
+        return [int(match[1]) for match in found if match is not None]
+
+    def paths(self) -> list[Path]:
+        """Return the checkpoints that there are, the oldest first."""
+        return [self._path(number) for number in sorted(self._numbers())]
+
+    def newest(self) -> Path | None:
+        """Return the newest checkpoint, None where there is none."""
+        return max(self.paths(), default=None)
+
+    def best(self) -> Path | None:
+        """Return the checkpoint with the smallest measure, None where none has one."""
+        path = self._folder / BEST
+        return path if path.exists() else None
+
+    def best_measure(self) -> float | None:
+        """Return the smallest measure, None where there is none."""
+        path = self.best()
+        if path is None:
+            return None
+        with TensorFile(path, "a checkpoint") as file:
+            try:
+                return float(file.metadata[MEASURE])
+            except (KeyError, ValueError) as error:
+                raise FileFormatError(f"{str(path)!r}: its measure cannot be read") from error
+
+    def __repr__(self) -> str:
+        """Show the folder, and how many there are."""
+        return f"Checkpoints({str(self._folder)!r}: {len(self._numbers())})"
