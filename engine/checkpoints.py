@@ -39,15 +39,15 @@ class Checkpoints:
         >>> import tempfile
         >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, Trainer, compile_plan
         >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> checkpoints = Checkpoints(folder.name, every=2, keep=2)
-        >>> with Trainer(compile_plan(net), SGD(0.1), batch_size=2) as trainer:
-        ...     for _ in range(7):
-        ...         step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
-        ...         written = checkpoints.step(trainer)
-        >>> [path.name for path in checkpoints.paths()]
-        ['step-0000000004.safetensors', 'step-0000000006.safetensors']
-        >>> Trainer.load(checkpoints.newest()).step
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoints = Checkpoints(folder, every=2, keep=2)
+        ...     with Trainer(compile_plan(net), SGD(0.1), batch_size=2) as trainer:
+        ...         for _ in range(7):
+        ...             step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
+        ...             written = checkpoints.step(trainer)
+        ...     print(*(path.name for path in checkpoints.paths()))
+        ...     print(Trainer.load(checkpoints.newest()).step)
+        step-0000000004.safetensors step-0000000006.safetensors
         6
     """
 

@@ -119,7 +119,7 @@ class Bound:
             None if neighbour is None else neighbour.raw,
         )
         self._outputs: list[Any] = self.raw.outputs  # MXNet makes new NDArrays of the same memory at each access
-        self._run_forward = forward_of(self.raw, bucket.training)
+        self._run_forward = forward_of(self.raw)
         self._run_backward: tuple[list[Any], Callable[[], None]] = [], lambda: None
         lengths = {name: self._staging.arrays[f"length:{name}"] for name in self.lengths if bucket.padded}
         self.carried: Carried | None = None

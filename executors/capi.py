@@ -96,11 +96,14 @@ def _wrapped(
     return call
 
 
-def forward_of(executor: Any, training: bool = True) -> Callable[[], None]:
-    """Return a function that queues the forward pass of MXNet's executor, in training mode or not."""
+def forward_of(executor: Any) -> Callable[[], None]:
+    """Return a function that queues the forward pass of MXNet's executor, in training mode.
+
+    Also where nothing goes back: in its other mode a convolution turns its weights around in the array itself.
+    """
     if not available():
-        return lambda: executor.forward(is_train=training) and None
-    return _Call(_LIBRARY.MXExecutorForward, (executor.handle, ctypes.c_int(training)), None, executor)
+        return lambda: executor.forward(is_train=True) and None
+    return _Call(_LIBRARY.MXExecutorForward, (executor.handle, ctypes.c_int(1)), None, executor)
 
 
 def backward_of(executor: Any, heads: Sequence[Any]) -> Callable[[], None]:

@@ -328,7 +328,7 @@ def test_a_pass_that_is_cut_short_is_taken_back(good_passes: int, monkeypatch: p
     def interrupted(*_: Any) -> None:
         raise MemoryError("no more")
 
-    monkeypatch.setattr(Bound, "backward", interrupted)
+    monkeypatch.setattr(Bound, "backward_mean", interrupted)
     with pytest.raises(MemoryError):
         (trainer.accumulate if good_passes else trainer.compute)(good_batch(9))
     monkeypatch.undo()
@@ -346,7 +346,7 @@ def test_a_pass_that_is_cut_short_is_taken_back(good_passes: int, monkeypatch: p
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_comes_after_the_part_that_is_queued(monkeypatch: pytest.MonkeyPatch, on_move: OnMove) -> None:
     trainer, twin = (trainer_of(FAULTS[0]) for _ in range(2))
-    backward = Bound.backward
+    backward = Bound.backward_mean
 
     def interrupted(self: Bound, *arguments: Any) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -354,7 +354,7 @@ def test_ctrl_c_comes_after_the_part_that_is_queued(monkeypatch: pytest.MonkeyPa
 
     for number in (3, 4):
         with monkeypatch.context() as patch:
-            patch.setattr(Bound, "backward", interrupted)
+            patch.setattr(Bound, "backward_mean", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 trainer.accumulate(good_batch(number))
         assert trainer.step == 1
