@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .._mxnet import mx
 from ..arguments import is_integer
 from ..errors import Error, FileFormatError
+from ..executors.host_memory import host_view
 from ..executors.rows import Stream, check_stream
 from ..executors.store import ParameterStore
 from ..plans.plan import Plan
@@ -160,20 +161,20 @@ class Copies:
         found: Tensors = {}
         for kind, flat in (("parameters", self._store.parameters), ("auxiliary", self._store.auxiliary)):
             if flat in self._flat:
-                numbers = self._flat[flat].asnumpy()
+                numbers = host_view(self._flat[flat])
                 for path, spec in flat.specs.items():
                     begin = flat.offsets[path]
                     found[f"{kind}/{path}"] = numbers[begin : begin + spec.size].reshape(spec.shape)
         states, counts = self._moved
-        counted = counts.asnumpy()
+        counted = host_view(counts)
         for name, place in self._moves.places.items():
             found[f"count/{name}"] = counted[place.number : place.number + 1]
-        for numbers in (array.asnumpy() for array in states):
+        for numbers in map(host_view, states):
             for number, row in enumerate(numbers):
                 for path, place in self._moves.places.items():
                     found[f"optimizer {number}/{path}"] = row[place.gradient : place.gradient + place.size]
         for port, array in self._table.items():
-            found[f"state/{port}"] = array.asnumpy()[self._places]
+            found[f"state/{port}"] = host_view(array)[self._places]
         return found
 
 

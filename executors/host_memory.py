@@ -30,6 +30,22 @@ def zeros(shape: tuple[int, ...], context: Any, dtype: str) -> Any:
     return array
 
 
+def host_view(array: Any) -> NDArray[Any]:
+    """Return the numbers of an NDArray, no copy of them if they are in the host's memory; waits.
+
+    Raises:
+        MXNetError: What was to write it has failed.
+    """
+    array.wait_to_read()
+    if array.context.device_type != "cpu":
+        copied: NDArray[Any] = array.asnumpy()
+        return copied
+    dtype = np.dtype(array.dtype)
+    memory: Any = (ctypes.c_char * (array.size * dtype.itemsize)).from_address(address_of(array))
+    memory.owner = array  # as in `host_slot`
+    return np.frombuffer(memory, dtype).reshape(array.shape)
+
+
 def host_slot(size: int, dtype: str) -> tuple[NDArray[Any], Any]:
     """Return zeros as an NDArray, and numpy's view of the same memory.
 
