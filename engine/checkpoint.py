@@ -46,6 +46,8 @@ class Description:
         streams: The streams with a carried state, in the order in which they would be dropped.
         fresh: Those that start anew at their next step.
         dropped: How many streams have been dropped to make room.
+        kind: The class of the optimizer.
+        states: How many states it has for each number.
     """
 
     plan: Plan
@@ -59,10 +61,12 @@ class Description:
     streams: tuple[Stream, ...] = ()
     fresh: tuple[Stream, ...] = ()
     dropped: int = 0
+    kind: str = ""
+    states: int = 0
 
     def to_text(self) -> str:
         """Return it as JSON, with the versions of what wrote it."""
-        rate = None if _as_json(self.rate) is None else to_data(self.rate)
+        rate = None if as_json(self.rate) is None else to_data(self.rate)
         optimizer = self.optimizer and replace(self.optimizer, learning_rate=0.0)  # which `rate` is in place of
         data = {
             "format": FORMAT,
@@ -70,7 +74,7 @@ class Description:
             "versions": {"mxnet": mx.__version__, "numpy": np.__version__, "python": platform.python_version()},
             **{one.name: to_data(getattr(self, one.name)) for one in fields(self) if one.name != "plan"},
             "plan": self.plan.to_json(),
-            "optimizer": None if optimizer is None or _as_json(optimizer) is None else to_data(optimizer),
+            "optimizer": None if optimizer is None or as_json(optimizer) is None else to_data(optimizer),
             "rate": rate,
         }
         return canonical_json(data)
@@ -91,7 +95,7 @@ class Description:
             raise FileFormatError(f"{name!r}: its description cannot be read: {error!r}") from error
 
 
-def _as_json(value: Any) -> str | None:
+def as_json(value: Any) -> str | None:
     """Return a value as JSON that can be read back, None where that is not possible."""
     try:
         text = canonical_json(to_data(value))
@@ -104,7 +108,7 @@ def _read(data: Mapping[str, Any]) -> Description:
     optimizer, rate = from_data(data["optimizer"]), from_data(data["rate"])
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise FileFormatError(f"its optimizer is none: {optimizer!r}")
-    counts = {name: data[name] for name in ("step", "seed", "dropped")}
+    counts = {name: data[name] for name in ("step", "seed", "dropped", "states")}
     for name, found in counts.items():
         if not is_integer(found) or found < 0:
             raise FileFormatError(f"{name} must be a non-negative integer, found {found!r}")
@@ -112,7 +116,7 @@ def _read(data: Mapping[str, Any]) -> Description:
     if len(set(streams)) < len(streams) or not set(fresh) <= set(streams):
         raise FileFormatError("its streams do not fit together")
     position = data["position"]
-    weights = {str(port): float(weight) for port, weight in data["loss_weights"].items()}
+    weights = {str(port): float(weight) for port, weight in from_data(data["loss_weights"]).items()}
     return Description(
         plan=Plan.from_json(data["plan"]),
         optimizer=optimizer,
@@ -122,6 +126,7 @@ def _read(data: Mapping[str, Any]) -> Description:
         loss_weights=weights,
         streams=streams,
         fresh=fresh,
+        kind=str(data["kind"]),
         **counts,
     )
 
@@ -151,6 +156,10 @@ class Copies:
     def passed(self) -> float:
         """Return the number of the last pass that had passed; waits."""
         return float(self._passed.asnumpy()[0])
+
+    def finite(self) -> bool:
+        """Tell whether all parameters and auxiliary arrays are finite; waits."""
+        return all(np.isfinite(host_view(array)).all() for array in self._flat.values())
 
     def tensors(self) -> Tensors:
         """Return the arrays by name; waits.
@@ -202,6 +211,8 @@ def restore(file: TensorFile, store: ParameterStore, moves: Moves) -> None:
     count = np.zeros(moves.counts.shape)
     states = [np.zeros(array.shape, dtype) for array in moves.states]
     for path, place in moves.places.items():
+        if f"count/{path}" not in file.names:  # it was frozen
+            continue
         count[place.number] = file.tensor(f"count/{path}", (1,), "float64")[0]
         for numbers in states:
             for number, row in enumerate(numbers):
@@ -226,9 +237,7 @@ def restore_streams(file: TensorFile, description: Description, streams: Streams
         )
     shapes = {port: table.shape(port, len(known)) for port in table.carry}
     states = {port: file.tensor(f"state/{port}", shape, table.dtype) for port, shape in shapes.items()}
-    for row, stream in enumerate(known):
-        place = streams.place_to_write(stream, 0)
-        table.write(place, {port: array[row] for port, array in states.items()})
+    table.write_all([streams.place_to_write(stream, 0) for stream in known], states)
     streams.restart(description.fresh, 0)
     streams.dropped = description.dropped
     streams.settle(0)

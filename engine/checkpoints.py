@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..arguments import as_path, number_within, positive_int, real_number
 from ..errors import ArgumentError, FileFormatError
+from .checkpoint import KEY, Description
 from .tensor_file import TensorFile
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class Checkpoints:
         keep: int = 3,
     ) -> None:
         """Make the folder."""
-        self._folder = Path(as_path(folder, "folder"))
+        self._folder = Path(as_path(folder, "folder")).absolute()
         self._every = None if every is None else positive_int(every, "every")
         self._seconds = None if seconds is None else number_within(seconds, "seconds", above=0.0)
         self._keep = positive_int(keep, "keep")
@@ -69,6 +71,7 @@ class Checkpoints:
         except OSError as error:
             raise ArgumentError(f"the folder {str(self._folder)!r} cannot be made: {error}") from error
         self._last_step, self._last_time = 0, time.monotonic()
+        self._checked = False
 
     def step(self, trainer: Trainer) -> bool:
         """Write a checkpoint if one is due, behind the back of the loop; call it once a step. Returns whether.
@@ -77,7 +80,9 @@ class Checkpoints:
             ArgumentError: The last one could not be written.
             StepError: A step is known to have failed.
         """
-        due = self._every is not None and trainer.step % self._every == 0 and trainer.step > self._last_step
+        if trainer.step < self._last_step:  # it has gone back
+            self._last_step = 0
+        due = self._every is not None and trainer.step % self._every == 0 and trainer.step != self._last_step
         due = due or (self._seconds is not None and time.monotonic() - self._last_time >= self._seconds)
         if due:
             self.save(trainer, wait=False)
@@ -95,11 +100,13 @@ class Checkpoints:
             wait: As for `Trainer.save`.
 
         Raises:
-            ArgumentError: It, or the last one, could not be written, or the measure is no number.
+            ArgumentError: It, or the last one, could not be written; the measure is no number; or all checkpoints in
+                the folder are of later steps, as of another training.
             StepError: A step failed.
             Error: A step has been begun by `compute` or `accumulate`.
         """
         found = None if measure is None else real_number(measure, "measure")
+        self._check_course(trainer.step)
         path = self._folder / f"step-{trainer.step:010d}.safetensors"
         more = {} if found is None else {MEASURE: repr(found)}
         trainer._save(path, wait, more, partial(self._after, path, trainer.step, found))  # noqa: SLF001 - made for it
@@ -108,8 +115,7 @@ class Checkpoints:
 
     def _after(self, path: Path, step: int, measure: float | None) -> None:
         """Keep what is to be kept, once a file is on the disk."""
-        before = self.best_measure()
-        if measure is not None and (before is None or measure < before):
+        if measure is not None and measure < self._best_so_far():
             new = self._folder / f".{BEST}.new"
             new.unlink(missing_ok=True)
             try:
@@ -122,6 +128,30 @@ class Checkpoints:
         for number in set(numbers).difference(kept):
             with contextlib.suppress(OSError):  # another process may have been faster
                 self._path(number).unlink()
+
+    def _best_so_far(self) -> float:
+        with contextlib.suppress(FileFormatError):  # one that is damaged makes room
+            found = self.best_measure()
+            return math.inf if found is None else found
+        return math.inf
+
+    def _check_course(self, step: int) -> None:
+        """Check once that the training can be that of the folder: what is in it is not to be lost to another one.
+
+        Raises:
+            ArgumentError: All checkpoints are of later steps.
+        """
+        if self._checked:
+            return
+        known = sorted(self._numbers())
+        best = self.best()
+        if known and known[0] > step and (best is None or _step_of(best) > step):
+            raise ArgumentError(
+                f"{str(self._folder)!r} has checkpoints of the steps {known[0]} to {known[-1]}, and this training is "
+                f"at step {step}: go on from one of them, as in Trainer.load(checkpoints.newest()), or take another "
+                f"folder"
+            )
+        self._checked = True
 
     def _path(self, number: int) -> Path:
         return self._folder / f"step-{number:010d}.safetensors"
@@ -157,3 +187,9 @@ class Checkpoints:
     def __repr__(self) -> str:
         """Show the folder, and how many there are."""
         return f"Checkpoints({str(self._folder)!r}: {len(self._numbers())})"
+
+
+def _step_of(path: Path) -> int:
+    """Return the step of a checkpoint."""
+    with TensorFile(path, "a checkpoint") as file:
+        return Description.from_text(file.metadata.get(KEY), file.name).step

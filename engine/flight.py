@@ -364,6 +364,16 @@ class Flight:
             self._snapshot.take()
 
     @property
+    def guards_some(self) -> bool:
+        """Whether some steps are guarded against numbers that are not finite, and others are not."""
+        return self._every > 1 and self._on_nan == "raise"
+
+    @property
+    def good(self) -> int:
+        """The last step that is never taken back."""
+        return self._good
+
+    @property
     def passed(self) -> Any:
         """``(1,)``: the number of the last pass that has passed, modulo `STAMPS`."""
         return self._chain.passed

@@ -17,6 +17,7 @@ from ..arguments import positive_int
 from ..errors import ArgumentError, Error
 from ..executors.batch import Batch
 from ..plans.net import NetGraph
+from ..values import Value
 from .checkpoint import KEY
 from .tensor_file import TensorFile
 
@@ -72,19 +73,20 @@ def verify(trainer: Trainer, steps: int, batches: Iterable[Mapping[str, Any]]) -
             copy.save(end)
         with given.open("wb") as file:  # from here to the child: no file that anyone else has touched
             pickle.dump((modules, [_plain(batch) for batch in taken[count:]]), file)
-        _run_child(middle, given, other)
+        _run_child(middle, given, other, str(trainer.device).replace("(", ":").rstrip(")"))
         return _compared(count, end, other)
 
 
 def _modules_of(trainer: Trainer) -> list[str]:
     """Return the modules that a new process must import to know all classes."""
-    classes = {type(trainer.optimizer), *_layers_of(trainer.plan.net)}
+    own = (trainer.optimizer, trainer.optimizer.learning_rate, trainer.buckets.policy)
+    classes = {type(found) for found in own if isinstance(found, Value)} | _layers_of(trainer.plan.net)
     modules = sorted({cls.__module__ for cls in classes})
     if "__main__" in modules:
-        own = sorted(cls.__name__ for cls in classes if cls.__module__ == "__main__")
+        names = sorted(cls.__name__ for cls in classes if cls.__module__ == "__main__")
         raise ArgumentError(
-            f"verify_resume starts a new process, which cannot import {', '.join(own)} from the script itself: put it "
-            f"into a module"
+            f"verify_resume starts a new process, which cannot import {', '.join(names)} from the script itself: put "
+            f"it into a module"
         )
     return modules
 
@@ -106,16 +108,20 @@ def _plain(batch: Mapping[str, Any]) -> Any:
     return Batch(dict(batch), None if batch.lengths is None else dict(batch.lengths), **known)
 
 
-def _run_child(*paths: Path) -> None:
+def _run_child(*arguments: Path | str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, *map(str, paths)], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-c", CHILD, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     if done.returncode:
         raise Error(f"the new process has failed:\n{done.stderr.strip()[-2000:]}")
 
 
-def go_on(checkpoint: str, given: str, result: str) -> None:
+def go_on(checkpoint: str, given: str, result: str, device: str) -> None:
     """Take the steps of the new process: load, update, save."""
     import importlib
 
@@ -125,7 +131,7 @@ def go_on(checkpoint: str, given: str, result: str) -> None:
         modules, batches = pickle.load(file)  # noqa: S301 - written by the process that started this one
     for module in modules:
         importlib.import_module(module)
-    with Trainer.load(checkpoint) as trainer:
+    with Trainer.load(checkpoint, device=device) as trainer:
         for batch in batches:
             trainer.update(batch)
         trainer.save(result)

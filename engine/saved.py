@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..arguments import as_path
 from ..errors import ArgumentError, Error, FileFormatError
 from ..executors.judges import STAMPS
-from .checkpoint import KEY, Copies, Description, restore, restore_streams
+from .checkpoint import KEY, Copies, Description, as_json, restore, restore_streams
 from .moves import Moves
 from .optimizers import Optimizer
 from .saver import Saver
@@ -78,7 +79,7 @@ class Saved(Stepper):
         self, path: str | os.PathLike[str], wait: bool, more: Mapping[str, str], after: Callable[[], None]
     ) -> None:
         """Write a checkpoint with more text in its metadata, and do something once it is on the disk."""
-        target = as_path(path, "path")
+        target = Path(as_path(path, "path")).absolute()  # where the caller is now
         with self._alone:
             self._check_alive()
             self._check_not_begun("save")
@@ -92,6 +93,8 @@ class Saved(Stepper):
                 tensors = copies.tensors()
                 if copies.passed() != due:
                     raise Error("a step before it failed")
+                if self._steps.guards_some and not copies.finite():
+                    raise Error("its parameters are not finite, and no guard has seen it yet")
                 write(target, tensors, {KEY: text, **more})
                 after()
 
@@ -105,7 +108,9 @@ class Saved(Stepper):
             plan=self._store.plan,
             optimizer=self._recipe.optimizer,
             rate=self._recipe.schedule,
-            options=self._options,
+            options=_checked(self._options),
+            states=len(self._moves.states) and self._moves.states[0].shape[0],
+            kind=type(self._recipe.optimizer).__name__,
             step=self.step,
             seed=self._store.seed,
             position=self.position,
@@ -122,7 +127,7 @@ class Saved(Stepper):
             FileFormatError: It does not fit.
         """
         restore(file, self._store, self._moves)
-        if self._streams is not None:
+        if self._streams is not None and description.streams:
             restore_streams(file, description, self._streams)
         weights = description.loss_weights
         known = {port: weights[port] for port in self.loss_weights if port in weights}
@@ -144,16 +149,51 @@ def arguments_of(description: Description, name: str, given: Mapping[str, Any]) 
         ArgumentError: What no file holds is not given.
         FileFormatError: The checkpoint has no such arguments.
     """
-    if not set(description.options) <= set(KEPT):
-        raise FileFormatError(f"{name!r}: its options are unknown: {sorted(set(description.options) - set(KEPT))}")
+    if set(description.options) != set(KEPT):
+        raise FileFormatError(f"{name!r}: its options are others than {', '.join(KEPT)}")
+    for argument in ("plan", "seed", "arrays"):
+        if argument in given:
+            raise ArgumentError(f"load: {argument}= comes from the file; Trainer(...) makes one with another")
     options = {**description.options, **given}
+    if not options["carry"] and "state_capacity" not in given:
+        options["state_capacity"] = None
     if given.get("lengths") is not None:
         options.pop("buckets")
     if isinstance(options.get("carry"), Mapping):
         options["carry"] = dict(options["carry"]) or False
     if "optimizer" not in given:
         options["optimizer"] = _optimizer_of(description, name)
+    elif isinstance(given["optimizer"], Optimizer):
+        _check_kind(description, name, given["optimizer"])
     return options
+
+
+def _checked(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options that a file can hold.
+
+    Raises:
+        ArgumentError: It cannot hold the buckets.
+    """
+    if as_json(options["buckets"]) is None:
+        raise ArgumentError(
+            f"buckets={options['buckets']!r} cannot be saved: a policy of your own must be a frozen dataclass with "
+            f"mxtrainer.values.register"
+        )
+    return options
+
+
+def _check_kind(description: Description, name: str, optimizer: Optimizer) -> None:
+    """Check that an optimizer can go on with the state in a file.
+
+    Raises:
+        ArgumentError: It has another formula.
+    """
+    kind, states = type(optimizer).__name__, optimizer.formula.states
+    if (kind, states) != (description.kind, description.states):
+        raise ArgumentError(
+            f"{name!r} has {description.states} states of {description.kind}, which {optimizer!r} would read as its "
+            f"own {states}: give one of the same kind, or start anew, as in Trainer(plan, {kind}(), arrays=...)"
+        )
 
 
 def _optimizer_of(description: Description, name: str) -> Optimizer:

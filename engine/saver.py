@@ -40,9 +40,9 @@ class Saver:
             ArgumentError: The last file could not be written.
             Error: What was to be written was not good.
         """
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
+        if self._thread is not None:
+            self._thread.join()  # a Ctrl-C leaves it to be waited for
+        self._thread = None
         error, self._error = self._error, None
         if isinstance(error, ArgumentError):
             raise ArgumentError(str(error)) from error

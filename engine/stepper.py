@@ -21,7 +21,6 @@ from .recipe import Recipe
 from .results import Results
 from .rules import RuleTable
 from .schedules import Rate
-from .stats import KEPT
 from .steps import NOWHERE, Order, Origin, Ready
 
 
@@ -45,7 +44,7 @@ class Stepper(Results):
         self._bucketed = buckets
         self._limits = limits
         self._recipe = recipe
-        self._positions: deque[tuple[int, tuple[int, ...]]] = deque(maxlen=KEPT)
+        self._positions: deque[tuple[int, tuple[int, ...]]] = deque()  # by step, of those that may be taken back
         self._position: tuple[int, ...] | None = None  # before all of these
 
     @property
@@ -483,8 +482,16 @@ class Stepper(Results):
     def _queued(self, step: int, ready: Ready) -> int:
         self._last = ready.passes
         if ready.origin.position is not None:
-            self._positions.append((step, ready.origin.position))
+            self._note_position(step, ready.origin.position)
         return step
+
+    def _note_position(self, step: int, position: tuple[int, ...]) -> None:
+        known = self._positions
+        if known and known[-1][0] == step:  # another pass of it
+            known.pop()
+        known.append((step, position))
+        while known[0][0] <= self._steps.good:
+            _, self._position = known.popleft()
 
     def _check_unstaged(self) -> None:
         if self._steps.staged is not None:

@@ -8,15 +8,18 @@ meanwhile. It is read by the library, which checks that sizes fit the file befor
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
@@ -26,6 +29,8 @@ from ..errors import ArgumentError, FileFormatError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_numbers = itertools.count()
+LARGEST_HEADER = 100_000_000  # bytes, of the format
 ALIGNMENT = 8  # of the first tensor, in bytes
 DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8", "bool": "BOOL"}
 CHECKSUMS = "checksums"  # the part of the metadata with the CRC-32 of each tensor's bytes
@@ -44,14 +49,20 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], met
     Raises:
         ArgumentError: The file cannot be written.
     """
-    target = Path(as_path(path, "path")).absolute()
-    new = target.with_name(f".{target.name}.new")
+    target = Path(as_path(path, "path")).resolve()
+    new = target.with_name(f".{target.name}.{os.getpid()}-{next(_numbers)}.new")
     arrays = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
     sums = {key: zlib.crc32(_bytes_of(array)) for key, array in arrays.items()}
     header = _header(arrays, {**metadata, CHECKSUMS: json.dumps(sums)})
+    if len(header) > LARGEST_HEADER:
+        raise ArgumentError(
+            f"{str(target)!r} cannot be written: its description takes {len(header):,} bytes, and readers take no more "
+            f"than {LARGEST_HEADER:,}; are there very many streams?"
+        )
     try:
         try:
-            with new.open("wb") as file:
+            _remove_left_over(target)
+            with new.open("xb") as file:
                 file.write(header)
                 file.writelines(_bytes_of(array) for array in arrays.values())
                 file.flush()
@@ -64,6 +75,16 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], met
         _sync_folder(target.parent)
     except OSError as error:
         raise ArgumentError(f"{str(target)!r} cannot be written: {error}") from error
+
+
+def _remove_left_over(target: Path) -> None:
+    """Remove what processes that were killed have left of new files of this name."""
+    form = re.compile(rf"\.{re.escape(target.name)}\.(\d+)-\d+\.new")
+    for path in target.parent.iterdir():
+        match = form.fullmatch(path.name)
+        if match is not None and not psutil.pid_exists(int(match[1])):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,9 +8,10 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
+from .._mxnet import mx
 from ..arguments import names, positive_int
 from ..arrays import as_context
-from ..errors import ArgumentError, Error, StepError
+from ..errors import ArgumentError, Error, FileFormatError
 from ..executors.blueprint import Blueprint
 from ..executors.bound import Shared
 from ..executors.bucketed import BYTES_KEPT, Buckets
@@ -187,10 +188,10 @@ class Trainer(Saved):
             "guard": every if every > 1 else bool(every),
             "on_nan": on_nan,
             "carry": carried,
-            "state_capacity": state_capacity,
-            "total_steps": total_steps,
+            "state_capacity": None if state_capacity is None else int(state_capacity),
+            "total_steps": None if total_steps is None else int(total_steps),
             "input_gradients": wanted,
-            "bytes_kept": bytes_kept,
+            "bytes_kept": None if bytes_kept is None else int(bytes_kept),
             "segment": None if cut is None else cut.segment,
         }
         super().__init__(options, moves, self._streams, store, clock, steps, self._bucketed, limits, recipe)
@@ -222,7 +223,10 @@ class Trainer(Saved):
             description = Description.from_text(file.metadata.get(KEY), file.name)
             check_tensors(file, description)
             options = arguments_of(description, file.name, others)
-            trainer = cls(description.plan, seed=description.seed, **options)
+            try:
+                trainer = cls(description.plan, seed=description.seed, **options)
+            except mx.MXNetError as error:
+                raise FileFormatError(f"{file.name!r}: its trainer cannot be made: {error}") from error
             try:
                 trainer._go_on(file, description)
             except BaseException:
@@ -482,8 +486,10 @@ class Trainer(Saved):
         if self._closed:
             return
         try:
-            self._collect()
-            self._saver.wait()
+            try:
+                self._collect()
+            finally:
+                self._saver.wait()
         finally:
             self._closed = True
             self._last = self._net = None
@@ -499,10 +505,10 @@ class Trainer(Saved):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; a failed step is raised unless another exception is on its way."""
+        """Close; a failed step, or checkpoint, is raised unless another exception is on its way."""
         try:
             self.close()
-        except StepError:
+        except Error:
             if error is None:
                 raise
 

@@ -116,6 +116,13 @@ class StateTable:
             found.update({port: self._store.argument(path).asnumpy() for port, path in self.learned.items()})
         return found
 
+    def write_all(self, places: list[int], states: Mapping[str, NDArray[Any]]) -> None:
+        """Set states at some places, ``(places, *item)`` by input port; waits."""
+        for port, found in states.items():
+            whole = self.arrays[port].asnumpy()
+            whole[places] = found
+            self.arrays[port][:] = whole
+
     def write(self, place: int, states: Mapping[str, NDArray[Any]]) -> None:
         """Set states at a place; waits."""
         for port, found in states.items():

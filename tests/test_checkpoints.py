@@ -288,7 +288,11 @@ def test_a_process_that_is_killed_while_it_saves_leaves_a_whole_file(tmp_path: P
     process.stdout.close()
     step = mxt.Trainer.load(path).step
     assert step > 1
-    assert {found.name for found in tmp_path.iterdir()} <= {"run", ".run.new"}
+    left = [found.name for found in tmp_path.iterdir() if found.name != "run"]
+    assert len(left) <= 1
+    with mxt.Trainer.load(path) as trainer:
+        trainer.save(path)
+    assert [found.name for found in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_step_that_failed_is_not_saved(tmp_path: Path) -> None:
@@ -308,6 +312,88 @@ def test_a_step_that_failed_is_not_saved(tmp_path: Path) -> None:
         trainer.save(tmp_path / "run")
     trainer.save(tmp_path / "run")
     assert mxt.Trainer.load(tmp_path / "run").step == 3
+
+
+def test_a_guard_of_every_nth_step_saves_nothing_that_is_not_finite(tmp_path: Path) -> None:
+    wrong = batch()
+    wrong["Input"][0, 0, 0] = np.nan
+    with started(1, guard=5) as trainer:
+        trainer.save(tmp_path / "run")
+        trainer.update(wrong)
+        with pytest.raises(mxt.Error, match="its parameters are not finite"):
+            trainer.save(tmp_path / "run")
+    assert mxt.Trainer.load(tmp_path / "run").step == 1
+
+
+def test_positions_are_right_however_far_a_training_goes_back() -> None:
+    with started(0, guard=2000) as trainer:
+        for number in range(1, 4):
+            trainer.update(mxt.Batch(batch(), position=(0, number)))
+        for number in range(4, 1100):
+            trainer.accumulate(mxt.Batch(batch(steps=1, rows=1), position=(0, number)))
+        trainer.discard()
+        assert trainer.position == (0, 3)
+
+
+def test_two_trainers_that_save_to_one_file_leave_one_of_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with started(1) as one, started(2) as other:
+        for _ in range(10):
+            one.save(path, wait=False)
+            other.save(path)
+            assert mxt.Trainer.load(path).step in {1, 2}
+
+
+def test_a_relative_path_is_where_the_caller_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    with started(1) as trainer:
+        monkeypatch.chdir(tmp_path / "here")
+        checkpoints = mxt.Checkpoints("runs")
+        trainer.save("run", wait=False)
+        monkeypatch.chdir(tmp_path / "there")
+        checkpoints.save(trainer)
+    assert names_in(tmp_path / "here") == ["run", "runs"]
+    assert names_in(tmp_path / "there") == []
+
+
+def test_closing_tells_of_a_file_that_was_not_written_and_hides_no_other_error(tmp_path: Path) -> None:
+    def leave(error: Exception | None) -> None:
+        with started(1) as trainer:
+            trainer.save(tmp_path / "nowhere" / "run", wait=False)
+            if error is not None:
+                raise error
+
+    with pytest.raises(mxt.ArgumentError, match="cannot be written"):
+        leave(None)
+    with pytest.raises(KeyError):
+        leave(KeyError("of the user"))
+
+
+def test_states_may_be_carried_or_arrays_trained_from_the_checkpoint_on(tmp_path: Path) -> None:
+    frozen = mxt.Adam(0.01, rules={"linear.*": mxt.Rule(frozen=True)})
+    with mxt.Trainer(PLAN, frozen, cases.ROWS) as trainer:
+        trainer.update(batch())
+        trainer.save(tmp_path / "run")
+        before = values_of(trainer.arrays)
+    with mxt.Trainer.load(tmp_path / "run", carry=True, optimizer=mxt.Adam(0.01)) as trainer:
+        trainer.update(batch(1))
+        assert len(trainer.state) == cases.ROWS
+        assert values_of(trainer.arrays)["linear.Weights"].tobytes() != before["linear.Weights"].tobytes()
+    with started(1, state_capacity=1000) as trainer:
+        trainer.save(tmp_path / "run")
+        mxt.Trainer.load(tmp_path / "run", carry=False).close()
+
+
+def test_ports_may_have_any_name_and_options_any_integers(tmp_path: Path) -> None:
+    net = mxt.NetGraph(
+        {"linear": mxt.Linear(2), "loss": mxt.MeanSquaredLoss()},
+        [("Input", "linear", "loss"), ("loss", "type"), ("Target", "loss.Target")],
+        inputs={"Input": mxt.Vector(2)},
+    )
+    with mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), 2, total_steps=np.int64(9)) as trainer:  # type: ignore[arg-type]
+        trainer.save(tmp_path / "run")
+    assert mxt.Trainer.load(tmp_path / "run").loss_weights["type"] == 1.0
 
 
 # A folder
@@ -372,8 +458,25 @@ def test_a_folder_of_checkpoints_takes_no_nonsense(tmp_path: Path) -> None:
     with started(1) as trainer:
         with pytest.raises(mxt.ArgumentError, match="measure must be a finite number"):
             mxt.Checkpoints(tmp_path).save(trainer, float("nan"))
-        with pytest.raises(mxt.Error, match="cannot be read as a checkpoint"):
-            mxt.Checkpoints(tmp_path).save(trainer, 1.0)
+        mxt.Checkpoints(tmp_path).save(trainer, 1.0)  # in place of the damaged one
+        assert mxt.Checkpoints(tmp_path).best_measure() == 1.0
+
+
+def test_another_training_does_not_take_the_place_of_one_that_is_further(tmp_path: Path) -> None:
+    checkpoints = mxt.Checkpoints(tmp_path, every=2, keep=2)
+    with started(0) as trainer:
+        for number in range(6):
+            trainer.update(batch(number))
+            checkpoints.step(trainer)
+    with started(2) as trainer, pytest.raises(mxt.ArgumentError, match="has checkpoints of the steps 4 to 6"):
+        mxt.Checkpoints(tmp_path, every=2).step(trainer)
+    with mxt.Trainer.load(checkpoints.paths()[0]) as trainer:  # goes back, and on again
+        written = []
+        for number in range(2):
+            trainer.update(batch(number))
+            written.append(checkpoints.step(trainer))
+    assert written == [False, True]
+    assert names_in(tmp_path) == ["step-0000000004.safetensors", "step-0000000006.safetensors"]
 
 
 # Bad input
@@ -393,8 +496,20 @@ def test_what_cannot_be_saved_or_loaded_is_refused(tmp_path: Path) -> None:
             mxt.Trainer.load(tmp_path / "run", wrong=3)
         with pytest.raises(mxt.ArgumentError, match="batch_size must be a positive integer"):
             mxt.Trainer.load(tmp_path / "run", batch_size=0)
-        with pytest.raises(mxt.FileFormatError, match="no tensor 'optimizer 2"):
-            mxt.Trainer.load(tmp_path / "run", optimizer=_Three(0.1))
+        for other in (_Three(0.1), mxt.RMSProp(0.1), mxt.SGD(0.1)):
+            with pytest.raises(mxt.ArgumentError, match=r"has 2 states of Adam, which .* would read as its own"):
+                mxt.Trainer.load(tmp_path / "run", optimizer=other)
+        for name in ("plan", "seed", "arrays"):
+            with pytest.raises(mxt.ArgumentError, match=f"{name}= comes from the file"):
+                mxt.Trainer.load(tmp_path / "run", **{name: 3})
+        for options, match in (
+            ({"buckets": {"type": "Fixed", "steps": [10**40]}}, "cannot be made"),
+            ({"wrong": 3}, "its options are others than"),
+            ({"depth": "x"}, "depth must be"),
+        ):
+            _change_options(tmp_path / "run", tmp_path / "changed", options)
+            with pytest.raises(mxt.Error, match=match):
+                mxt.Trainer.load(tmp_path / "changed")
         with pytest.raises(mxt.FileFormatError, match="has 3 streams, and state_capacity= has room for 2"):
             mxt.Trainer.load(tmp_path / "run", batch_size=1, state_capacity=2 * 4 * 2 * cases.SIZE)
     with pytest.raises(mxt.FileFormatError, match="cannot be read as a checkpoint"):
@@ -404,6 +519,12 @@ def test_what_cannot_be_saved_or_loaded_is_refused(tmp_path: Path) -> None:
         with pytest.raises(mxt.ArgumentError, match=r"its learning rate was a function.*optimizer=mxt.Adam\(rate\)"):
             mxt.Trainer.load(tmp_path / "function")
         assert mxt.Trainer.load(tmp_path / "function", optimizer=mxt.SGD(0.3)).learning_rate == 0.3
+
+
+def _change_options(path: Path, changed: Path, options: dict[str, Any]) -> None:
+    arrays, about = load_file(path), described(path)
+    about["options"].update(options)
+    tensor_file.write(changed, arrays, {KEY: json.dumps(about)})
 
 
 class _Three(mxt.Adam):
