@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import json
 import os
-import pathlib
 import re
 import zlib
 from collections.abc import Mapping
@@ -67,10 +66,10 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], met
                 file.writelines(_bytes_of(array) for array in arrays.values())
                 file.flush()
                 os.fsync(file.fileno())
-            pathlib.Path(new).replace(target)
+            new.replace(target)
         except BaseException:
             with contextlib.suppress(OSError):
-                pathlib.Path(new).unlink()
+                new.unlink()
             raise
         _sync_folder(target.parent)
     except OSError as error:
