@@ -19,7 +19,7 @@ from .stepper import Stepper
 from .streams import Streams
 from .tensor_file import TensorFile, write
 
-KEPT = (
+OPTIONS = (
     "batch_size", "buckets", "depth", "guard", "on_nan", "carry", "state_capacity", "total_steps", "input_gradients",
     "bytes_kept", "segment",
 )  # fmt: skip
@@ -149,8 +149,8 @@ def arguments_of(description: Description, name: str, given: Mapping[str, Any]) 
         ArgumentError: What no file holds is not given.
         FileFormatError: The checkpoint has no such arguments.
     """
-    if set(description.options) != set(KEPT):
-        raise FileFormatError(f"{name!r}: its options are others than {', '.join(KEPT)}")
+    if set(description.options) != set(OPTIONS):
+        raise FileFormatError(f"{name!r}: its options are others than {', '.join(OPTIONS)}")
     for argument in ("plan", "seed", "arrays"):
         if argument in given:
             raise ArgumentError(f"load: {argument}= comes from the file; Trainer(...) makes one with another")

@@ -137,9 +137,9 @@ class Buckets(Resource):
             Error: It is closed.
         """
         self._cache.check_open()
-        if isinstance(self.policy, Cut) and self.policy.cuts(batch):
-            self._check_in_segments(self.policy, batch)
-            segmented = self._in_segments(self.policy, heads)
+        cutting = self._cutting(batch)
+        if cutting is not None:
+            segmented = self._in_segments(cutting, heads)
             return segmented, segmented
         found = None if batch.form is None else self._graphs.get((batch.form, heads))
         if found is None or not self._cache.use(found[1]):
@@ -158,11 +158,11 @@ class Buckets(Resource):
             Error: It is closed.
         """
         self._cache.check_open()
-        if isinstance(self.policy, Cut) and self.policy.cuts(batch):
-            self._check_in_segments(self.policy, batch)
-            cut = self._segment_buckets(self.policy, heads)
-            buckets, segments = cut.of_batch(batch), len(cut.cut(batch))
-            steps = cut.whole(cut.cut(batch)).lengths[0][1]
+        cutting = self._cutting(batch)
+        if cutting is not None:
+            cut = self._segment_buckets(cutting, heads)
+            parts = cut.cut(batch)
+            buckets, segments, steps = cut.of_batch(batch), len(parts), cut.whole(parts).lengths[0][1]
             between = cut.bytes_between(batch.longest[cut.length], self.store.gradients.bytes)
         else:
             executor = self.executor_for(batch)
@@ -177,12 +177,21 @@ class Buckets(Resource):
         masked, bound = any(bucket.padded for bucket in buckets), all(map(self._cache.has, buckets))
         return Way(dict(first.lengths), first.batch_size, steps, segments, masked, bound, between, graphs, resized)
 
-    def _check_in_segments(self, policy: Cut, batch: CheckedBatch) -> None:
+    def _cutting(self, batch: CheckedBatch) -> Cut | None:
+        """Return how a batch is cut into segments, None where it is not.
+
+        Raises:
+            BatchError: It is to be, and does not fit.
+        """
+        policy = self.policy
+        if not isinstance(policy, Cut) or not policy.cuts(batch):
+            return None
         bucket_of(policy.policy, batch, self.plan)  # whether it is too long
         check_in_segments(self.plan, batch)
         problems = check_rows(batch.rows, self._batch_size)
         if problems:
             raise BatchError("the batch does not fit:\n  " + "\n  ".join(problems))
+        return policy
 
     def _in_segments(self, policy: Cut, heads: tuple[Head, ...] | None) -> Segmented:
         found = self._segmented.get(heads)
