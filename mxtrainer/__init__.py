@@ -31,6 +31,7 @@ from .errors import BatchError as BatchError
 from .errors import Error as Error
 from .errors import FileFormatError as FileFormatError
 from .errors import MemoryBudgetError as MemoryBudgetError
+from .errors import MissingExtraError as MissingExtraError
 from .errors import NetError as NetError
 from .errors import StaleHandleError as StaleHandleError
 from .errors import StepError as StepError
@@ -134,6 +135,7 @@ __all__ = [
     "MeanSquaredLoss",
     "MemoryBudgetError",
     "MemoryReport",
+    "MissingExtraError",
     "NetChain",
     "NetError",
     "NetGraph",

@@ -9,7 +9,8 @@ Error
 ├── StepError          an earlier step failed on the device
 ├── StaleHandleError   an output was overwritten by a later step
 ├── MemoryBudgetError  it does not fit into the memory that there is, or that it may take
-└── FileFormatError    a file or a JSON text is not what it should be
+├── FileFormatError    a file or a JSON text is not what it should be
+└── MissingExtraError  a library is not installed               (also an ImportError)
 ```
 """
 
@@ -93,6 +94,10 @@ class MemoryBudgetError(Error):
 
 class FileFormatError(Error):
     """A file or a JSON text is truncated, foreign, damaged, or of a newer version."""
+
+
+class MissingExtraError(Error, ImportError):
+    """A library that only this call needs is not installed; names the extra that brings it."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

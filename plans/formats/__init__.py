@@ -1,0 +1,1 @@
+"""Nets in the files, and the objects, of other libraries."""
