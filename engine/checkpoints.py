@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..arguments import as_path, number_within, positive_int, real_number
 from ..errors import ArgumentError, FileFormatError
 from .checkpoint import KEY, Description
-from .tensor_file import TensorFile
+from .tensor_file import TensorFile, remove_left_over, replacing
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -100,8 +100,8 @@ class Checkpoints:
             wait: As for `Trainer.save`.
 
         Raises:
-            ArgumentError: It, or the last one, could not be written; the measure is no number; or all checkpoints in
-                the folder are of later steps, as of another training.
+            ArgumentError: It, or the last one, could not be written, or not all that follows could be done; the measure
+                is no number; or all checkpoints in the folder are of later steps, as of another training.
             StepError: A step failed.
             Error: A step has been begun by `compute` or `accumulate`.
         """
@@ -114,15 +114,33 @@ class Checkpoints:
         return path
 
     def _after(self, path: Path, step: int, measure: float | None) -> None:
-        """Keep what is to be kept, once a file is on the disk."""
-        if measure is not None and measure < self._best_so_far():
-            new = self._folder / f".{BEST}.new"
-            new.unlink(missing_ok=True)
+        """Keep what is to be kept, once a file is on the disk.
+
+        Raises:
+            ArgumentError: Not all of it could be done.
+        """
+        try:
+            if measure is not None and measure < self._best_so_far():
+                self._keep_as_best(path)
+            self._remove_older(step)
+        except (OSError, FileFormatError) as error:
+            raise ArgumentError(
+                f"{str(path)!r} is written, but {BEST!r}, or what older ones are kept, may not be as it should: {error}"
+            ) from error
+
+    def _keep_as_best(self, path: Path) -> None:
+        with replacing(self._folder / BEST) as new:
             try:
                 os.link(path, new)
             except OSError:  # a file system without links
-                shutil.copyfile(path, new)
-            new.replace(self._folder / BEST)
+                with path.open("rb") as file, new.open("xb") as copy:
+                    shutil.copyfileobj(file, copy)
+                    copy.flush()
+                    os.fsync(copy.fileno())
+
+    def _remove_older(self, step: int) -> None:
+        """Keep the newest few; of killed processes nothing."""
+        remove_left_over(self._folder, f"({NAME.pattern}|{re.escape(BEST)})")
         numbers = sorted(self._numbers())
         kept = [number for number in numbers if number <= step][-self._keep :]
         for number in set(numbers).difference(kept):
@@ -130,10 +148,18 @@ class Checkpoints:
                 self._path(number).unlink()
 
     def _best_so_far(self) -> float:
-        with contextlib.suppress(FileFormatError):  # one that is damaged makes room
+        """Return the smallest measure; a checkpoint that is damaged makes room.
+
+        Raises:
+            FileFormatError: It cannot be read now, and may be whole.
+        """
+        try:
             found = self.best_measure()
-            return math.inf if found is None else found
-        return math.inf
+        except FileFormatError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            found = None
+        return math.inf if found is None else found
 
     def _check_course(self, step: int) -> None:
         """Check once that the training can be that of the folder: what is in it is not to be lost to another one.

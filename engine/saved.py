@@ -58,7 +58,7 @@ class Saved(Stepper):
                 `save` or `close`, if that went wrong.
 
         Raises:
-            ArgumentError: The file cannot be written.
+            ArgumentError: The file cannot be written; or it is, and may not outlast a machine that stops now.
             Error: A step has been begun by `compute` or `accumulate`, or the last checkpoint could not be written.
             StepError: A step failed.
 
