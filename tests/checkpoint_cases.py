@@ -1,6 +1,7 @@
 """Trainings that stop and go on: every optimizer, kind of batch, with dropout and without, in mid-round and at its end.
 
-Run as a script, it goes on from the checkpoints in a folder, and writes what becomes of them.
+Run as a script, it goes on from the checkpoints in a folder, all or those that are named, and writes what becomes of
+them.
 """
 
 from __future__ import annotations
@@ -86,13 +87,24 @@ def take(trainer: mxt.Trainer, batches: Iterator[Any], steps: int) -> None:
         trainer.update(next(batches))
 
 
-def main(folder: str) -> None:
-    for cell in CELLS:
-        with mxt.Trainer.load(Path(folder, f"{cell.name}.middle")) as trainer:
-            batches = mxt.prefetch(endless(batches_of(cell), trainer.position))
-            take(trainer, batches, AFTER)
-            trainer.save(Path(folder, f"{cell.name}.resumed"))
+def begin(cell: Cell, folder: Path) -> None:
+    """Write the checkpoint of a training, and what becomes of it without a stop."""
+    with trainer_of(cell) as trainer:
+        batches = endless(batches_of(cell))
+        take(trainer, batches, cell.before)
+        trainer.save(folder / f"{cell.name}.middle")
+        take(trainer, batches, AFTER)
+        trainer.save(folder / f"{cell.name}.whole")
+
+
+def go_on(cell: Cell, folder: Path) -> None:
+    """Write what becomes of a checkpoint."""
+    with mxt.Trainer.load(folder / f"{cell.name}.middle") as trainer:
+        take(trainer, mxt.prefetch(endless(batches_of(cell), trainer.position)), AFTER)
+        trainer.save(folder / f"{cell.name}.resumed")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    for one in CELLS:
+        if one.name in sys.argv[2:] or not sys.argv[2:]:
+            go_on(one, Path(sys.argv[1]))

@@ -74,12 +74,7 @@ def assert_go_on_alike(left: mxt.Trainer, right: mxt.Trainer, steps: int = 3) ->
 
 def test_trainings_go_on_in_a_new_process_as_if_they_had_not_stopped(tmp_path: Path) -> None:
     for cell in cases.CELLS:
-        with cases.trainer_of(cell) as trainer:
-            batches = cases.endless(cases.batches_of(cell))
-            cases.take(trainer, batches, cell.before)
-            trainer.save(tmp_path / f"{cell.name}.middle")
-            cases.take(trainer, batches, cases.AFTER)
-            trainer.save(tmp_path / f"{cell.name}.whole")
+        cases.begin(cell, tmp_path)
     paths = os.pathsep.join(path for path in sys.path if path)
     subprocess.run([sys.executable, cases.__file__, str(tmp_path)], check=True, env={**os.environ, "PYTHONPATH": paths})
     differing = []
