@@ -46,6 +46,7 @@ from .executors.padding import check_padding as check_padding
 from .executors.ragged import Ragged as Ragged
 from .plans import initializers as initializers
 from .plans.compile import compile_plan as compile_plan
+from .plans.formats.symbol import from_symbol as from_symbol
 from .plans.layers import GRU as GRU
 from .plans.layers import LSTM as LSTM
 from .plans.layers import Aggregate as Aggregate
@@ -76,6 +77,8 @@ from .plans.layers import Softmax as Softmax
 from .plans.layers import Threading as Threading
 from .plans.layers.fold import Fold as Fold
 from .plans.layers.map import Map as Map
+from .plans.layers.symbol import SymbolLayer as SymbolLayer
+from .plans.layers.symbol_losses import SymbolLoss as SymbolLoss
 from .plans.net import NetChain as NetChain
 from .plans.net import NetGraph as NetGraph
 from .plans.plan import Plan as Plan
@@ -154,6 +157,8 @@ __all__ = [
     "SequenceReverse",
     "SignSGD",
     "Softmax",
+    "SymbolLayer",
+    "SymbolLoss",
     "StaleHandleError",
     "Stats",
     "StepError",
@@ -167,6 +172,7 @@ __all__ = [
     "check_padding",
     "compile_plan",
     "errors",
+    "from_symbol",
     "initializers",
     "instantiate",
     "lanes",

@@ -1,0 +1,284 @@
+"""Graphs of MXNet operators as data: read from its JSON, checked, and built again operator by operator.
+
+MXNet's own reader takes what crashes the process later: outputs that do not exist, inputs that are missing, operators
+that write outside of their arrays. So nothing of a text reaches it that was not looked at here first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from .._mxnet import mx
+from ..errors import FileFormatError
+from ..values import canonical_json, parse_json
+from .operators import ALLOWED, BATCH_NORM, LOSSES
+
+Symbol = Any
+Entry = tuple[int, int]  # the number of a node, and of its output
+VARIABLE = "null"
+STATISTICS = ("moving_mean", "moving_var")  # of a BatchNorm; files of old have no entry for them
+MOST = 4096  # outputs of one operator
+# What older files say of a node beside its operator's own parameters.
+NO_PARAMETERS = frozenset("ctx_group lr_mult wd_mult force_mirroring mirror_stage".split())
+
+
+class Operation(NamedTuple):
+    """A node of a graph.
+
+    Attributes:
+        operator: MXNet's name of the operator, or "null": a variable.
+        name: Its name.
+        attributes: The operator's parameters, as text.
+        inputs: What it takes.
+    """
+
+    operator: str
+    name: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[Entry, ...] = ()
+
+    def get(self, attribute: str, default: str = "") -> str:
+        """Return a parameter's text, or what it is by default."""
+        return dict(self.attributes).get(attribute, default)
+
+    def flag(self, attribute: str, default: bool = False) -> bool:
+        """Return a parameter that is true or false."""
+        return self.get(attribute, str(default)).strip().lower() in {"true", "1"}
+
+    def number(self, attribute: str, default: float) -> float:
+        """Return a parameter that is a number."""
+        return float(self.get(attribute, repr(default)))
+
+    def but(self, **attributes: str) -> Operation:
+        """Return it with other parameters."""
+        return self._replace(attributes=tuple((dict(self.attributes) | attributes).items()))
+
+
+class Signature(NamedTuple):
+    """How many inputs and outputs an operator with its parameters has."""
+
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class SymbolGraph:
+    """A graph of MXNet operators in which every entry exists; nodes come after those that they take.
+
+    Attributes:
+        nodes: Variables and operations.
+        heads: Its outputs.
+    """
+
+    nodes: tuple[Operation, ...]
+    heads: tuple[Entry, ...]
+
+    @staticmethod
+    def parse(text: object, what: str = "symbol") -> SymbolGraph:
+        """Return the graph in the JSON that MXNet writes.
+
+        Args:
+            text: The text.
+            what: What it is, for errors.
+
+        Raises:
+            FileFormatError: It is no such graph, or has what is not allowed; names the node.
+        """
+        data = parse_json(text, what)
+        try:
+            nodes = tuple(_operation(entry) for entry in data["nodes"])
+            heads = tuple(_entry(head) for head in data["heads"])
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise FileFormatError(f"{what}: this is no graph of MXNet: {type(error).__name__}: {error}") from error
+        graph = SymbolGraph(nodes, heads)
+        graph._check(what)
+        return graph.pruned()
+
+    def _check(self, what: str) -> None:
+        outputs: list[int] = []
+        names: set[str] = set()
+        for number, node in enumerate(self.nodes):
+            where = f'{what}: node {number}, "{node.name}" ({node.operator})'
+            for entry in node.inputs:
+                _check_entry(entry, outputs, where)
+            if node.operator == VARIABLE:
+                if node.name in names:
+                    raise FileFormatError(f"{where}: there are two variables of this name")
+                names.add(node.name)
+                outputs.append(1)
+            else:
+                outputs.append(_checked_outputs(node, where))
+        if not self.heads:
+            raise FileFormatError(f"{what}: the graph has no output")
+        for head in self.heads:
+            _check_entry(head, outputs, f"{what}: heads")
+
+    def pruned(self) -> SymbolGraph:
+        """Return the graph without what no output needs."""
+        needed: set[int] = set()
+        waiting = [number for number, _ in self.heads]
+        while waiting:
+            number = waiting.pop()
+            if number not in needed:
+                needed.add(number)
+                waiting += [source for source, _ in self.nodes[number].inputs]
+        place = {number: index for index, number in enumerate(sorted(needed))}
+        nodes = tuple(
+            node._replace(inputs=tuple((place[source], output) for source, output in node.inputs))
+            for number, node in enumerate(self.nodes)
+            if number in needed
+        )
+        return SymbolGraph(nodes, tuple((place[number], output) for number, output in self.heads))
+
+    def to_text(self) -> str:
+        """Return the JSON that MXNet, too, reads: the same graph gives the same text."""
+        nodes = [
+            {
+                "op": node.operator,
+                "name": node.name,
+                "attrs": dict(sorted(node.attributes)),
+                "inputs": [[*entry, 0] for entry in node.inputs],
+            }
+            for node in self.nodes
+        ]
+        arguments = [number for number, node in enumerate(self.nodes) if node.operator == VARIABLE]
+        return canonical_json({"nodes": nodes, "arg_nodes": arguments, "heads": [[*head, 0] for head in self.heads]})
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of the variables in order."""
+        return tuple(node.name for node in self.nodes if node.operator == VARIABLE)
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """The nodes that are no variables."""
+        return tuple(node for node in self.nodes if node.operator != VARIABLE)
+
+    def name_of(self, entry: Entry) -> str:
+        """Return what MXNet calls an output."""
+        node = self.nodes[entry[0]]
+        if node.operator == VARIABLE:
+            return node.name
+        return f"{node.name}_output" if signature(node).outputs == 1 else f"{node.name}_output{entry[1]}"
+
+    def build(
+        self, variables: Mapping[str, Symbol], apply: Callable[[Operation, list[Symbol]], Symbol] | None = None
+    ) -> list[Symbol]:
+        """Return the symbol of each head.
+
+        Args:
+            variables: The symbol of each variable.
+            apply: Makes the symbol of an operation from those of its inputs; None: `apply_operation`.
+        """
+        made: list[Symbol] = []
+        for node in self.nodes:
+            if node.operator == VARIABLE:
+                made.append(variables[node.name])
+            else:
+                inputs = [made[number][output] for number, output in node.inputs]
+                made.append((apply or apply_operation)(node, inputs))
+        return [made[number][output] for number, output in self.heads]
+
+
+def _operation(entry: Any) -> Operation:
+    attributes: dict[str, str] = {}
+    for key in ("param", "attr", "attrs"):  # what it was called over the years
+        attributes.update(entry.get(key) or {})
+    kept = {
+        key: value
+        for key, value in attributes.items()
+        if not (key.startswith("__") and key.endswith("__")) and key not in NO_PARAMETERS
+    }
+    operator, name = entry["op"], entry["name"]
+    if not all(isinstance(text, str) for text in (operator, name, *kept, *kept.values())):
+        raise TypeError(f"the node {name!r} has what is no text")
+    if operator == VARIABLE:
+        kept = {}
+    if "subgraphs" in entry:
+        raise ValueError(f'the node "{name}" ({operator}) has graphs inside, as a loop does')
+    return Operation(operator, name, tuple(kept.items()), tuple(_entry(found) for found in entry["inputs"]))
+
+
+def _entry(found: Any) -> Entry:
+    number, output = found[0], found[1]
+    if not all(isinstance(part, int) and not isinstance(part, bool) for part in (number, output)):
+        raise TypeError(f"{found!r} is no output of a node")
+    return number, output
+
+
+def _check_entry(entry: Entry, outputs: list[int], where: str) -> None:
+    number, output = entry
+    if not 0 <= number < len(outputs):
+        raise FileFormatError(f"{where}: takes node {number}, which does not come before it")
+    if not 0 <= output < outputs[number]:
+        raise FileFormatError(f"{where}: takes output {output} of node {number}, which has {outputs[number]}")
+
+
+def _checked_outputs(node: Operation, where: str) -> int:
+    """Return how many outputs an operation has.
+
+    Raises:
+        FileFormatError: It cannot be.
+    """
+    if node.operator not in ALLOWED | LOSSES:
+        raise FileFormatError(f"{where}: this operator cannot be taken over")
+    count = len(node.inputs)
+    if node.get("num_args", str(count)) != str(count):
+        raise FileFormatError(f"{where}: has {count} inputs, and says num_args={node.get('num_args')}")
+    if len(node.get("num_outputs", "1")) > 4 or len(node.get("indices")) > 4 * MOST or len(node.get("sections")) > 4:
+        raise FileFormatError(f"{where}: has more than {MOST} outputs")
+    try:
+        found = signature(node)
+    except mx.base.MXNetError as error:
+        raise FileFormatError(f"{where}: {_first_line(error)}") from error
+    few = found.inputs - len(STATISTICS) if node.operator == BATCH_NORM else found.inputs
+    if count not in {few, found.inputs}:
+        raise FileFormatError(f"{where}: takes {found.inputs} inputs, found {count}")
+    return found.outputs
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Traceback")]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def apply_operation(node: Operation, inputs: list[Symbol]) -> Symbol:
+    """Return the symbol of an operation with these inputs."""
+    name = mx.name.NameManager._current.value.get(node.name, "")  # noqa: SLF001 - with the prefix in force
+    return _create(node.operator, node.attributes, inputs, name)
+
+
+def _create(operator: str, attributes: tuple[tuple[str, str], ...], inputs: list[Symbol], name: str) -> Symbol:
+    """Return the symbol of an operator by its name, of which Python's functions have only some."""
+    symbol = mx.sym.Symbol(_atomic(operator, attributes))
+    symbol._compose(*inputs, name=name)  # noqa: SLF001 - what the functions of mx.sym do
+    return symbol
+
+
+def _atomic(operator: str, attributes: tuple[tuple[str, str], ...]) -> Any:
+    library, base = mx.base._LIB, mx.base  # noqa: SLF001 - MXNet's functions have no public form
+    handle, found = ctypes.c_void_p(), base.SymbolHandle()
+    base.check_call(library.NNGetOpHandle(operator.encode(), ctypes.byref(handle)))
+    keys, values = (base.c_str_array([pair[side] for pair in attributes]) for side in (0, 1))
+    count = base.mx_uint(len(attributes))
+    base.check_call(library.MXSymbolCreateAtomicSymbol(handle, count, keys, values, ctypes.byref(found)))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _signature(operator: str, attributes: tuple[tuple[str, str], ...]) -> Signature:
+    symbol = _create(operator, attributes, [], "x")  # inputs that are not given become variables
+    return Signature(len(symbol.list_inputs()), len(symbol.list_outputs()))
+
+
+def signature(node: Operation) -> Signature:
+    """Return how many inputs and outputs an operation has.
+
+    Raises:
+        MXNetError: A parameter is unknown, or no value for it.
+    """
+    return _signature(node.operator, node.attributes)
