@@ -46,6 +46,7 @@ from .executors.padding import check_padding as check_padding
 from .executors.ragged import Ragged as Ragged
 from .plans import initializers as initializers
 from .plans.compile import compile_plan as compile_plan
+from .plans.formats.onnx_export import to_onnx as to_onnx
 from .plans.formats.symbol import from_symbol as from_symbol
 from .plans.layers import GRU as GRU
 from .plans.layers import LSTM as LSTM
@@ -157,12 +158,12 @@ __all__ = [
     "SequenceReverse",
     "SignSGD",
     "Softmax",
-    "SymbolLayer",
-    "SymbolLoss",
     "StaleHandleError",
     "Stats",
     "StepError",
     "Stream",
+    "SymbolLayer",
+    "SymbolLoss",
     "Threading",
     "Trainer",
     "UnknownNameError",
@@ -180,4 +181,5 @@ __all__ = [
     "prefetch",
     "schedules",
     "stream",
+    "to_onnx",
 ]

@@ -23,7 +23,7 @@ VARIABLE = "null"
 STATISTICS = ("moving_mean", "moving_var")  # of a BatchNorm; files of old have no entry for them
 MOST = 4096  # outputs of one operator
 # What older files say of a node beside its operator's own parameters.
-NO_PARAMETERS = frozenset("ctx_group lr_mult wd_mult force_mirroring mirror_stage".split())
+NO_PARAMETERS = frozenset(["ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage"])
 
 
 class Operation(NamedTuple):

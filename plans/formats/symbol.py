@@ -134,7 +134,9 @@ def _losses_of(graph: SymbolGraph) -> list[_Loss]:
         if node.operator not in LOSSES:
             continue
         if number in inside or number not in ends:
-            raise NetError(f'"{node.name}" ({node.operator}) feeds something: it has a gradient of its own, so it can only end')
+            raise NetError(
+                f'"{node.name}" ({node.operator}) feeds something: it has a gradient of its own, so it can only end'
+            )
         name, attributes = port_name(node.name), FrozenMapping(dict(node.attributes))
         if node.operator in MADE:
             found.append(_Loss(name, node.operator, attributes, node.inputs[0]))

@@ -102,7 +102,9 @@ def shapes_of(text: str, inputs: tuple[str, ...], ports: tuple[PortType, ...], l
     )
     for name, shape in first.norms.items():
         if shape[0] != trials[0].rows:
-            raise MismatchError(f'"{name}" (BatchNorm) gets {shape} for {trials[0].rows} rows: it must get one row each')
+            raise MismatchError(
+                f'"{name}" (BatchNorm) gets {shape} for {trials[0].rows} rows: it must get one row each'
+            )
     arrays = {name: shape for name, shape in first.variables.items() if name not in types}
     return Shapes(outputs, arrays, {name: shape[1:] for name, shape in first.norms.items()})
 
