@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import checkpoint_cases as cases  # noqa: E402 - the cases lie beside the tests, which are no package
 
 from mxtrainer.engine.checkpoint import KEY  # noqa: E402
-from mxtrainer.engine.tensor_file import TensorFile  # noqa: E402
+from mxtrainer.tensor_file import TensorFile  # noqa: E402
 
 PROCESSES = 2  # at a time
 

@@ -17,13 +17,13 @@ from ..executors.host_memory import host_view
 from ..executors.rows import Stream, check_stream
 from ..executors.store import ParameterStore
 from ..plans.plan import Plan
+from ..tensor_file import TensorFile
 from ..values import UNREADABLE, canonical_json, from_data, open_json, to_data
 from .moves import Moves
 from .optimizers import Optimizer
 from .positions import check_position
 from .schedules import check_schedule
 from .streams import Streams
-from .tensor_file import TensorFile
 
 FORMAT, VERSION = "mxtrainer-checkpoint", 1
 KEY = "mxtrainer"  # of the description in a file's metadata

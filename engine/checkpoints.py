@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from ..arguments import as_path, number_within, positive_int, real_number
 from ..errors import ArgumentError, FileFormatError
+from ..tensor_file import TensorFile
+from ..whole_files import remove_left_over, replacing
 from .checkpoint import KEY, Description
-from .tensor_file import TensorFile, remove_left_over, replacing
 
 if TYPE_CHECKING:
     from .trainer import Trainer

@@ -17,9 +17,9 @@ from ..arguments import positive_int
 from ..errors import ArgumentError, Error
 from ..executors.batch import Batch
 from ..plans.net import NetGraph
+from ..tensor_file import TensorFile
 from ..values import Value
 from .checkpoint import KEY
-from .tensor_file import TensorFile
 
 if TYPE_CHECKING:
     from .trainer import Trainer

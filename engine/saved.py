@@ -11,13 +11,13 @@ from typing import Any
 from ..arguments import as_path
 from ..errors import ArgumentError, Error, FileFormatError
 from ..executors.judges import STAMPS
+from ..tensor_file import TensorFile, write
 from .checkpoint import KEY, Copies, Description, as_json, restore, restore_streams
 from .moves import Moves
 from .optimizers import Optimizer
 from .saver import Saver
 from .stepper import Stepper
 from .streams import Streams
-from .tensor_file import TensorFile, write
 
 OPTIONS = (
     "batch_size", "buckets", "depth", "guard", "on_nan", "carry", "state_capacity", "total_steps", "input_gradients",

@@ -27,6 +27,7 @@ from ..executors.staging import InputBuffers
 from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..plans.plan import Plan
+from ..tensor_file import TensorFile
 from .checkpoint import KEY, Description, check_tensors
 from .evaluation import Evaluation, Evaluator
 from .forecast import fixed_parts
@@ -40,7 +41,6 @@ from .resume import ResumeReport, verify
 from .saved import Saved, arguments_of
 from .state import CarriedState, carry_of, limit_of
 from .streams import Streams
-from .tensor_file import TensorFile
 from .trainer_explanation import BatchExplanation, TrainerExplanation, explained
 
 if TYPE_CHECKING:

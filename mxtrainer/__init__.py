@@ -46,6 +46,10 @@ from .executors.padding import check_padding as check_padding
 from .executors.ragged import Ragged as Ragged
 from .plans import initializers as initializers
 from .plans.compile import compile_plan as compile_plan
+from .plans.formats.gluon import from_gluon as from_gluon
+from .plans.formats.gluon import to_gluon as to_gluon
+from .plans.formats.mxnet_files import from_mxnet as from_mxnet
+from .plans.formats.mxnet_files import to_mxnet as to_mxnet
 from .plans.formats.onnx_export import to_onnx as to_onnx
 from .plans.formats.symbol import from_symbol as from_symbol
 from .plans.layers import GRU as GRU
@@ -173,6 +177,8 @@ __all__ = [
     "check_padding",
     "compile_plan",
     "errors",
+    "from_gluon",
+    "from_mxnet",
     "from_symbol",
     "initializers",
     "instantiate",
@@ -181,5 +187,7 @@ __all__ = [
     "prefetch",
     "schedules",
     "stream",
+    "to_gluon",
+    "to_mxnet",
     "to_onnx",
 ]

@@ -11,8 +11,8 @@ import pytest
 from test_checkpoints import batch, names_in, started
 
 import mxtrainer as mxt
+from mxtrainer import tensor_file, whole_files
 from mxtrainer.engine import checkpoints as folders
-from mxtrainer.engine import tensor_file
 
 NOBODY = 2**22 + 1  # the number of no process: Linux has none so large
 
@@ -28,7 +28,7 @@ def test_a_file_whose_name_may_not_be_on_the_disk_is_there_and_told_of(
         trainer.save(tmp_path / "run")
         trainer.update(batch())
         with monkeypatch.context() as patched:
-            patched.setattr(tensor_file, "_sync_folder", fail)
+            patched.setattr(whole_files, "_sync_folder", fail)
             with pytest.raises(mxt.ArgumentError, match=r"run' is written, but if the machine stops now"):
                 trainer.save(tmp_path / "run")
         assert mxt.Trainer.load(tmp_path / "run").step == 2
@@ -44,7 +44,7 @@ def test_what_killed_processes_left_is_removed_and_what_is_being_written_is_not(
         alive = [".run.1-3.new", f".other.{NOBODY}-3.new"]
         for name in alive:
             (tmp_path / name).write_text("a part")
-        with tensor_file.replacing(tmp_path / "run") as new:
+        with whole_files.replacing(tmp_path / "run") as new:
             new.write_text("of another thread")
             trainer.save(tmp_path / "run")
             assert names_in(tmp_path) == sorted([*alive, new.name, "run"])

@@ -22,9 +22,9 @@ from safetensors.numpy import load_file
 from state_cases import assert_same_states, states_of
 
 import mxtrainer as mxt
-from mxtrainer.engine import tensor_file
+from mxtrainer import tensor_file
 from mxtrainer.engine.checkpoint import KEY
-from mxtrainer.engine.tensor_file import TensorFile
+from mxtrainer.tensor_file import TensorFile
 
 Folder = Path
 PLAN = cases.plan_of(0.3)

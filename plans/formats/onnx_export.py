@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,15 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...arguments import as_path, names, positive_int
-from ...errors import ArgumentError, NetError, nearest, unknown
-from ..compile import compile_plan
-from ..graph import Graph, Source
+from ...arguments import as_path, positive_int
+from ...errors import ArgumentError, NetError, nearest
+from ...whole_files import write_whole
+from ..graph import Source
 from ..net import NetGraph
 from ..plan import Plan
 from ..types import PortType, item_of, length_of
 from .onnx_graph import Builder, Place
 from .onnx_layers import add_layer
+from .outputs import plan_of, sources_of
 
 OPSET, IR_VERSION = 17, 8
 LARGEST = 2**31 - 2**20  # bytes of arrays: the format's files end at 2**31, and the rest takes some
@@ -68,18 +68,11 @@ def to_onnx(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     to_onnx(net, f"{folder}/net.onnx")
     """
-    target = Path(as_path(path, "path")).resolve()
-    plan = _plan_of(net)
+    target = Path(as_path(path, "path"))
+    plan = plan_of(net, "to_onnx")
     symbols = _symbols(plan, batch_size, {} if lengths is None else lengths)
-    sources = _sources(plan, outputs)
-    _write(target, _model(net, plan, sources, symbols))
-
-
-def _plan_of(net: object) -> Plan:
-    if not isinstance(net, NetGraph):
-        raise ArgumentError(f"to_onnx takes a net with arrays, such as trainer.net(), got {net!r}")
-    doubles = bool(net.arrays) and all(array.dtype == np.float64 for array in net.arrays.values())
-    return compile_plan(net, dict.fromkeys(net.output_sources, 0.0), dtype="float64" if doubles else "float32")
+    sources = sources_of(plan, outputs, "to_onnx")
+    write_whole(target, [_model(net, plan, sources, symbols).SerializeToString()])
 
 
 class Symbols(NamedTuple):
@@ -110,52 +103,6 @@ def _symbols(plan: Plan, batch_size: int | None, lengths: Mapping[str, int]) -> 
             f"batch_size= or lengths=, or give the length another name"
         )
     return Symbols(batch, {name: fixed.get(name, name) for name in plan.lengths})
-
-
-# What the file gives
-
-
-def _sources(plan: Plan, outputs: Sequence[str] | None) -> dict[str, Source]:
-    """Return the source of each output by its name."""
-    graph = plan.graph_of_nodes
-    if outputs is None:
-        return _default_sources(plan)
-    wanted = names(outputs, "outputs")
-    if not wanted:
-        raise ArgumentError("outputs names nothing that the file is to give")
-    found = {name: graph.outputs.get(name) or graph.source_of(name) for name in wanted}
-    for name, source in found.items():
-        if source is None:
-            raise unknown("output or layer", name, [*graph.outputs, *graph.nets, *graph.nodes], "the net")
-    return {name: source for name, source in found.items() if source is not None}
-
-
-def _default_sources(plan: Plan) -> dict[str, Source]:
-    graph = plan.graph_of_nodes
-    found = {port: source for port, source in graph.outputs.items() if not _losses_of(graph, source)}
-    if set(found) <= set(plan.states.values()):
-        found = _before_losses(graph) | found
-    if not found:
-        raise NetError("to_onnx: the net has losses of its inputs and nothing else; name layers in outputs=")
-    return found
-
-
-def _losses_of(graph: Graph, source: Source) -> list[str]:
-    return [path for path in graph.needed_by((source,)) if graph.nodes[path].layer.is_loss]
-
-
-def _before_losses(graph: Graph) -> dict[str, Source]:
-    """Return what the first inputs of losses get from layers that need no loss themselves."""
-    losses = [path for source in graph.outputs.values() for path in _losses_of(graph, source)]
-    feeds = [graph.nodes[path].feeds[graph.nodes[path].inputs[0]] for path in losses]
-    fed = [feed for feed in dict.fromkeys(feeds) if feed.node is not None and not _losses_of(graph, feed)]
-    one = len(fed) == 1 and "Output" not in graph.outputs
-    return {"Output": fed[0]} if one else {_name_of(graph, feed): feed for feed in fed}
-
-
-def _name_of(graph: Graph, source: Source) -> str:
-    """Return a layer's name where the source is its first output, else that and its port's."""
-    return source.node if source.node and graph.source_of(source.node) == source else str(source)
 
 
 # The file
@@ -216,18 +163,3 @@ def _whole(builder: Builder, given: list[Any], shown: list[Any]) -> Any:
     )
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _write(target: Path, model: Any) -> None:
-    """Write a file under another name, and give it its own when it is whole."""
-    new = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        try:
-            new.write_bytes(model.SerializeToString())
-            new.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise
-    except OSError as error:
-        raise ArgumentError(f"{str(target)!r} cannot be written: {error}") from error

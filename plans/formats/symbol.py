@@ -70,7 +70,7 @@ def net_of_graph(
 ) -> NetGraph:
     """Return the net of a graph (see `from_symbol`)."""
     types = _checked_types(graph, inputs)
-    losses = _losses_of(graph)
+    losses = losses_of(graph)
     body = _body_of(graph, losses)
     layer = SymbolLayer(body.to_text(), tuple(found for found in body.variables if found in types), layout)
     shapes = _shapes(layer, types, name)
@@ -89,7 +89,7 @@ def net_of_graph(
     return net.with_arrays(_checked_arrays(arrays, shapes, layer, name))
 
 
-class _Loss(NamedTuple):
+class OutputLayer(NamedTuple):
     """One of MXNet's output layers.
 
     Attributes:
@@ -121,7 +121,7 @@ def _checked_types(graph: SymbolGraph, inputs: Mapping[str, PortType]) -> dict[s
     return {variable: check_port_type(port, f'inputs: "{variable}"') for variable, port in inputs.items()}
 
 
-def _losses_of(graph: SymbolGraph) -> list[_Loss]:
+def losses_of(graph: SymbolGraph) -> list[OutputLayer]:
     """Return the output layers among the heads.
 
     Raises:
@@ -139,7 +139,7 @@ def _losses_of(graph: SymbolGraph) -> list[_Loss]:
             )
         name, attributes = port_name(node.name), FrozenMapping(dict(node.attributes))
         if node.operator in MADE:
-            found.append(_Loss(name, node.operator, attributes, node.inputs[0]))
+            found.append(OutputLayer(name, node.operator, attributes, node.inputs[0]))
             continue
         label = SymbolGraph(graph.nodes, node.inputs[1:]).pruned()
         if len(label.variables) != 1:
@@ -148,11 +148,11 @@ def _losses_of(graph: SymbolGraph) -> list[_Loss]:
                 f"and must be one input"
             )
         text = label.to_text() if label.operations else ""
-        found.append(_Loss(name, node.operator, attributes, node.inputs[0], label.variables[0], text))
+        found.append(OutputLayer(name, node.operator, attributes, node.inputs[0], label.variables[0], text))
     return found
 
 
-def _body_of(graph: SymbolGraph, losses: list[_Loss]) -> SymbolGraph:
+def _body_of(graph: SymbolGraph, losses: list[OutputLayer]) -> SymbolGraph:
     """Return the graph with predictions in place of output layers, and what goes into these as heads too."""
     nodes = tuple(_prediction(node) if node.operator in LOSSES else node for node in graph.nodes)
     made = {number for number, node in enumerate(graph.nodes) if node.operator in MADE}
@@ -187,8 +187,8 @@ def _checked_arrays(
     found: dict[str, NDArray[Any]] = {}
     for path, given in arrays.items():
         if path not in shapes.arrays:
-            known = f"{nearest(path, shapes.arrays)} It has {', '.join(shapes.arrays) or 'none'}"
-            raise ArgumentError(f'arrays: the graph has no array "{path}".{known}')
+            known = f"{nearest(path, shapes.arrays) or '.'} It has {', '.join(shapes.arrays) or 'none'}"
+            raise ArgumentError(f'arrays: the graph has no array "{path}"{known}')
         if path in fixed_arrays(layer.parsed):
             continue  # it is 1, whatever the file says
         array = as_array(given.asnumpy() if isinstance(given, mx.nd.NDArray) else given)

@@ -164,9 +164,7 @@ def _check_operation(node: Operation, graph: SymbolGraph) -> None:
     if node.operator in LOSSES:
         raise ArgumentError(f"{where} has a gradient of its own; from_symbol makes a loss of it")
     if node.operator == "SequenceLast" and node.flag("use_sequence_length"):
-        raise ArgumentError(
-            f"{where} reads foreign memory where a length is wrong; take the last step, or SequenceMask"
-        )
+        raise ArgumentError(f"{where} reads foreign memory where a length is wrong; SequenceMask does not")
     if node.operator == RNN and node.flag("use_sequence_length"):
         raise ArgumentError(f"{where} does not heed use_sequence_length on a CPU")
     if node.operator == "LeakyReLU" and node.get("act_type") == "rrelu":

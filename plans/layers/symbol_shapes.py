@@ -35,7 +35,7 @@ class Trial(NamedTuple):
 def _trials(ports: tuple[PortType, ...]) -> tuple[Trial, Trial]:
     """Return two trials that differ in every extent that may vary."""
     names = dict.fromkeys(port.length for port in ports if isinstance(port, Sequence))
-    first, second = ({name: extent for name, extent in zip(names, count(begin, 12))} for begin in (17, 23))
+    first, second = (dict(zip(names, count(begin, 12))) for begin in (17, 23))
     return Trial(11, first), Trial(13, second)
 
 
@@ -102,9 +102,7 @@ def shapes_of(text: str, inputs: tuple[str, ...], ports: tuple[PortType, ...], l
     )
     for name, shape in first.norms.items():
         if shape[0] != trials[0].rows:
-            raise MismatchError(
-                f'"{name}" (BatchNorm) gets {shape} for {trials[0].rows} rows: it must get one row each'
-            )
+            raise MismatchError(f'"{name}" (BatchNorm) gets {shape} for {trials[0].rows} rows; it wants one for each')
     arrays = {name: shape for name, shape in first.variables.items() if name not in types}
     return Shapes(outputs, arrays, {name: shape[1:] for name, shape in first.norms.items()})
 

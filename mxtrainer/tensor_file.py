@@ -1,4 +1,4 @@
-"""Files of tensors in the safetensors format: written so that a file is whole or is not there, and read where it lies.
+"""Files of tensors in the safetensors format, read where they lie.
 
 The format (huggingface.co/docs/safetensors): the length of the header in eight bytes, the header as JSON, and the bytes
 of all tensors. It is written here, as the library's own writer copies everything first, and holds Python's lock
@@ -7,29 +7,25 @@ meanwhile. It is read by the library, which checks that sizes fit the file befor
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
-import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from ..arguments import as_path
-from ..errors import ArgumentError, FileFormatError
+from .arguments import as_path
+from .errors import ArgumentError, FileFormatError
+from .whole_files import write_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_numbers = itertools.count()
-_begun: set[Path] = set()  # the new files that this process is writing
 LARGEST_HEADER = 100_000_000  # bytes, of the format
 ALIGNMENT = 8  # of the first tensor, in bytes
 DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint8": "U8", "bool": "BOOL"}
@@ -58,71 +54,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], met
             f"{str(target)!r} cannot be written: its description takes {len(header):,} bytes, and readers take no more "
             f"than {LARGEST_HEADER:,}; are there very many streams?"
         )
-    remove_left_over(target.parent, re.escape(target.name))
-    try:
-        with replacing(target) as new, new.open("xb") as file:
-            file.write(header)
-            file.writelines(_bytes_of(array) for array in arrays.values())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise ArgumentError(f"{str(target)!r} cannot be written: {error}") from error
-    try:
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise ArgumentError(
-            f"{str(target)!r} is written, but if the machine stops now it may be the one from before: its folder "
-            f"cannot be brought to the disk: {error}"
-        ) from error
-
-
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Give a name for a new file, which then takes the place of another one; if anything fails, nothing is left of it.
-
-    Args:
-        target: The file that is replaced.
-    """
-    new = target.with_name(f".{target.name}.{os.getpid()}-{next(_numbers)}.new")
-    _begun.add(new)
-    try:
-        yield new
-        new.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise
-    finally:
-        _begun.discard(new)
-
-
-def remove_left_over(folder: Path, names: str) -> None:
-    """Remove what processes that were killed have left of new files, as far as that is possible.
-
-    Args:
-        folder: Where they are.
-        names: What they were to replace, as a regular expression.
-    """
-    form = re.compile(rf"\.{names}\.(?P<process>\d+)-\d+\.new")
-    with contextlib.suppress(OSError):  # if it is the folder, the new file says so
-        for path in folder.iterdir():
-            match = form.fullmatch(path.name)
-            if match is not None and not _is_begun(path, int(match["process"])):
-                path.unlink(missing_ok=True)
-
-
-def _is_begun(new: Path, process: int) -> bool:
-    """Tell whether a process is writing a file; where each container counts anew, one before had the same number."""
-    return new in _begun if process == os.getpid() else psutil.pid_exists(process)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let the new name of a file be on the disk too."""
-    place = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)
+    write_whole(target, itertools.chain([header], map(_bytes_of, arrays.values())))
 
 
 def _bytes_of(array: NDArray[Any]) -> memoryview:

@@ -1,0 +1,374 @@
+"""Nets of MXNet symbols give what MXNet's own executor gives, and are trained by its own gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mxtrainer as mxt
+from mxtrainer._mxnet import mx
+
+ROWS, STEPS, WIDTH, CLASSES = 4, 5, 3, 6
+GENERATOR = np.random.default_rng(0)
+Arrays = dict[str, Any]
+
+
+def given(symbol: Any, **shapes: tuple[int, ...]) -> Arrays:
+    """Return random values for the arrays of a symbol with inputs of these shapes."""
+    generator = np.random.default_rng(1)
+    arguments, _, auxiliary = symbol.infer_shape(**shapes)
+    found = dict(zip(symbol.list_arguments(), arguments)) | dict(zip(symbol.list_auxiliary_states(), auxiliary))
+    return {
+        name: np.abs(generator.standard_normal(shape)).astype(np.float32) + 0.1
+        if name.endswith(("var", "gamma"))
+        else generator.standard_normal(shape).astype(np.float32)
+        for name, shape in found.items()
+        if name not in shapes
+    }
+
+
+class Judge:
+    """MXNet's own executor of a symbol."""
+
+    def __init__(self, symbol: Any, arrays: Arrays, inputs: Arrays) -> None:
+        everything = {name: mx.nd.array(array, dtype="float32") for name, array in {**arrays, **inputs}.items()}
+        arguments = {name: everything[name] for name in symbol.list_arguments()}
+        self.auxiliary = {name: everything[name] for name in symbol.list_auxiliary_states()}
+        self.gradients = {name: mx.nd.zeros(array.shape) for name, array in arguments.items()}
+        self._executor = symbol.bind(mx.cpu(), arguments, self.gradients, aux_states=self.auxiliary)
+
+    def forward(self) -> list[Any]:
+        return [output.asnumpy() for output in self._executor.forward(is_train=False)]
+
+    def step(self) -> None:
+        """Run forward and backward in training mode; the heads make up their gradients."""
+        self._executor.forward(is_train=True)
+        self._executor.backward()
+
+
+def gradients_of(net: mxt.NetGraph, batch: Arrays) -> tuple[Arrays, mxt.Trainer]:
+    """Return the gradients of the mean loss over the batch by MXNet's names."""
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.0), ROWS, arrays=net)
+    trainer.compute(batch)
+    return {path.partition(".")[2]: trainer.gradients[path][:] for path in trainer.plan.parameters}, trainer
+
+
+def dense(name: str, symbol: Any, size: int, **keywords: Any) -> Any:
+    return mx.sym.FullyConnected(symbol, num_hidden=size, name=name, **keywords)
+
+
+def convolution() -> Any:
+    symbol = mx.sym.Convolution(mx.sym.var("data"), num_filter=4, kernel=(3, 3), name="conv")
+    symbol = mx.sym.Activation(mx.sym.BatchNorm(symbol, name="norm"), act_type="relu")
+    return dense("fc", mx.sym.Pooling(symbol, global_pool=True, kernel=(1, 1), pool_type="avg"), CLASSES)
+
+
+def recurrent(mode: str, bidirectional: bool = False) -> Any:
+    """Return a net over sequences, batch first."""
+    steps = mx.sym.swapaxes(mx.sym.var("data"), dim1=0, dim2=1)
+    directions = 2 if bidirectional else 1
+    gates = {"lstm": 4, "gru": 3, "rnn_tanh": 1}[mode]
+    size = directions * gates * 4 * (WIDTH + 4 + 2)
+    states = [mx.sym.zeros((directions, 0, 4)) for _ in range(2 if mode == "lstm" else 1)]
+    packed = mx.sym.var("rnn_parameters", shape=(size,))
+    run = mx.sym.RNN(steps, packed, *states, state_size=4, num_layers=1, mode=mode, bidirectional=bidirectional)
+    return mx.sym.swapaxes(run, dim1=0, dim2=1)
+
+
+NETS = {
+    "mlp": (
+        lambda: dense("b", mx.sym.tanh(dense("a", mx.sym.var("data"), 7)), CLASSES),
+        mxt.Vector(WIDTH),
+    ),
+    "convolution": (convolution, mxt.Array((2, 6, 6))),
+    "lstm": (lambda: recurrent("lstm"), mxt.Sequence("t", mxt.Vector(WIDTH))),
+    "gru": (lambda: recurrent("gru"), mxt.Sequence("t", mxt.Vector(WIDTH))),
+    "rnn": (lambda: recurrent("rnn_tanh"), mxt.Sequence("t", mxt.Vector(WIDTH))),
+    "bidirectional": (lambda: recurrent("lstm", bidirectional=True), mxt.Sequence("t", mxt.Vector(WIDTH))),
+}
+
+
+def values_of(port: Any) -> Any:
+    outer = (ROWS, STEPS) if isinstance(port, mxt.Sequence) else (ROWS,)
+    item = port.item if isinstance(port, mxt.Sequence) else port
+    return np.random.default_rng(2).standard_normal((*outer, *item.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_outputs_are_those_of_mxnets_own_executor(kind: str) -> None:
+    make, port = NETS[kind]
+    symbol, data = make(), values_of(NETS[kind][1])
+    arrays = given(symbol, data=data.shape)
+    net = mxt.from_symbol(symbol, {"data": port}, arrays=arrays)
+    plan = mxt.compile_plan(net, dict.fromkeys(net.outputs, 0.0))
+    executor = mxt.instantiate(plan, ROWS, {"t": STEPS} if plan.lengths else None, arrays=net.arrays, training=False)
+    executor.forward({"data": data})
+    expected = Judge(symbol, arrays, {"data": data}).forward()
+    for found, wanted in zip(executor.outputs.values(), expected):
+        np.testing.assert_allclose(found.asnumpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
+LABEL = mx.sym.var("label")
+FLAT = mx.sym.reshape(LABEL, shape=(-1,))
+CLASS = GENERATOR.integers(0, CLASSES, ROWS)
+CLASS_OF_STEP = GENERATOR.integers(0, CLASSES, (ROWS, STEPS))
+REAL = GENERATOR.random((ROWS, CLASSES)).astype(np.float32)
+SHARES = REAL / REAL.sum(axis=1, keepdims=True)
+
+
+def scored(**keywords: Any) -> Any:
+    return mx.sym.SoftmaxOutput(dense("a", mx.sym.var("data"), CLASSES), LABEL, name="softmax", **keywords)
+
+
+def by_step(**keywords: Any) -> Any:
+    rows = mx.sym.reshape(mx.sym.var("data"), shape=(-1, WIDTH))
+    return mx.sym.SoftmaxOutput(dense("a", rows, CLASSES), FLAT, name="softmax", **keywords)
+
+
+def many(**keywords: Any) -> Any:
+    """Return a score for each of STEPS places, classes before them."""
+    scores = mx.sym.reshape(dense("a", mx.sym.var("data"), CLASSES * STEPS), shape=(0, CLASSES, STEPS))
+    return mx.sym.SoftmaxOutput(scores, LABEL, name="softmax", multi_output=True, **keywords)
+
+
+def regressed(operator: str, **keywords: Any) -> Any:
+    return getattr(mx.sym, operator)(dense("a", mx.sym.var("data"), CLASSES), LABEL, name="out", **keywords)
+
+
+VECTOR, STEPWISE = mxt.Vector(WIDTH), mxt.Sequence("t", mxt.Vector(WIDTH))
+#: The symbol, the type of the data, that of the label where it is not the usual one, the label, and what MXNet's
+#: gradient is divided by to be that of the mean over the rows.
+LOSSES: dict[str, tuple[Any, Any, Any, Any, float]] = {
+    "softmax": (scored(), VECTOR, None, CLASS, ROWS),
+    "softmax scaled": (scored(grad_scale=0.3), VECTOR, None, CLASS, ROWS),
+    "softmax over the batch": (scored(normalization="batch"), VECTOR, None, CLASS, 1),
+    "softmax over what is valid": (scored(normalization="valid"), VECTOR, None, CLASS, 1),
+    "softmax smoothed": (scored(smooth_alpha=0.2), VECTOR, None, CLASS, ROWS),
+    "softmax with a label to ignore": (scored(use_ignore=True, ignore_label=2), VECTOR, None, [2, 0, 2, 5], ROWS),
+    "softmax of shares": (scored(), VECTOR, mxt.Vector(CLASSES), SHARES, ROWS),
+    "softmax of steps": (by_step(), STEPWISE, mxt.Sequence("t", mxt.Index(CLASSES)), CLASS_OF_STEP, ROWS),
+    "softmax of steps over the batch": (by_step(normalization="batch"), STEPWISE, None, CLASS_OF_STEP, 1),
+    "softmax of steps over what is valid": (by_step(normalization="valid"), STEPWISE, None, CLASS_OF_STEP, 1),
+    "softmax of places": (many(), VECTOR, None, CLASS_OF_STEP, ROWS),
+    "softmax of places over the batch": (many(normalization="batch"), VECTOR, None, CLASS_OF_STEP, 1),
+    "softmax of places over what is valid": (many(normalization="valid"), VECTOR, None, CLASS_OF_STEP, 1),
+    "linear": (regressed("LinearRegressionOutput", grad_scale=2.0), VECTOR, None, REAL, ROWS),
+    "absolute": (regressed("MAERegressionOutput"), VECTOR, None, REAL, ROWS),
+    "logistic": (regressed("LogisticRegressionOutput"), VECTOR, None, REAL, ROWS),
+    "made": (
+        mx.sym.MakeLoss(mx.sym.square(dense("a", mx.sym.var("data"), CLASSES) - LABEL), grad_scale=0.5, name="made"),
+        VECTOR,
+        mxt.Vector(CLASSES),
+        REAL,
+        ROWS,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_gradients_are_those_that_mxnets_output_layers_make_up(kind: str) -> None:
+    symbol, port, target, label, divisor = LOSSES[kind]
+    data = values_of(port)
+    arrays = given(symbol, data=data.shape, label=np.shape(label))
+    net = mxt.from_symbol(symbol, {"data": port, **({"label": target} if target else {})}, arrays=arrays)
+    found, _ = gradients_of(net, {"data": data, "label": label})
+    judge = Judge(symbol, arrays, {"data": data, "label": np.asarray(label, np.float32)})
+    judge.step()
+    for name, gradient in found.items():
+        np.testing.assert_allclose(gradient, judge.gradients[name].asnumpy() / divisor, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_values_of_losses_have_these_gradients(kind: str) -> None:
+    symbol, port, target, label, _ = LOSSES[kind]
+    net = mxt.from_symbol(symbol, {"data": port, **({"label": target} if target else {})})
+    plan = mxt.compile_plan(net, dtype="float64")
+    report = mxt.check_gradients(plan, {"data": values_of(port), "label": label})
+    checked = {row["array"]: row["agrees"] for row in report.rows}
+    classes = (
+        np.ndim(label) < 2 or label is CLASS_OF_STEP
+    )  # which have no slope, also where they travel as real numbers
+    assert {"data", "symbol.a_weight"} <= set(checked)
+    assert all(agrees for name, agrees in checked.items() if not (classes and name == "label"))
+
+
+def test_predictions_need_no_label() -> None:
+    net = mxt.from_symbol(scored(), {"data": VECTOR})
+    trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(), ROWS)
+    found = trainer.evaluate({"data": values_of(VECTOR)}, outputs=["symbol.softmax_output"])
+    np.testing.assert_allclose(found.outputs["symbol.softmax_output"].sum(axis=1), 1.0, rtol=1e-6)
+
+
+def test_time_first_graphs_take_batches_that_are_batch_first() -> None:
+    steps = mx.sym.var("data")
+    states = [mx.sym.zeros((1, 0, 4)) for _ in range(2)]
+    run = mx.sym.RNN(steps, mx.sym.var("rnn_parameters"), *states, state_size=4, num_layers=1, mode="lstm")
+    scores = dense("a", mx.sym.reshape(run, shape=(-3, 0)), CLASSES)
+    symbol = mx.sym.SoftmaxOutput(scores, FLAT, name="softmax")
+    data, port = values_of(STEPWISE), {"data": STEPWISE}
+    arrays = given(symbol, data=(STEPS, ROWS, WIDTH), label=(STEPS, ROWS))
+    net = mxt.from_symbol(symbol, port, arrays=arrays, layout="TNC")
+    found, trainer = gradients_of(net, {"data": data, "label": CLASS_OF_STEP})
+    judge = Judge(symbol, arrays, {"data": data.swapaxes(0, 1), "label": CLASS_OF_STEP.T.astype(np.float32)})
+    judge.step()
+    for name, gradient in found.items():
+        np.testing.assert_allclose(gradient, judge.gradients[name].asnumpy() / ROWS, rtol=2e-5, atol=1e-6)
+    shares = trainer.evaluate({"data": data}, outputs=["symbol.softmax_output"]).outputs["symbol.softmax_output"]
+    wanted = judge.forward()[0].reshape(STEPS, ROWS, CLASSES).swapaxes(0, 1)
+    np.testing.assert_allclose(shares, wanted, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_batch_norm_moves_its_statistics_as_mxnet_does(fixed: bool) -> None:
+    normed = mx.sym.BatchNorm(dense("a", mx.sym.var("data"), CLASSES), name="norm", fix_gamma=fixed, momentum=0.7)
+    symbol = mx.sym.LinearRegressionOutput(normed, LABEL, name="out")
+    data = values_of(VECTOR)
+    arrays = given(symbol, data=data.shape, label=REAL.shape)
+    net = mxt.from_symbol(symbol, {"data": VECTOR}, arrays=arrays)
+    found, trainer = gradients_of(net, {"data": data, "label": REAL})
+    judge = Judge(symbol, arrays, {"data": data, "label": REAL})
+    judge.step()
+    assert ("norm_gamma" in found) is not fixed
+    for name, gradient in found.items():
+        np.testing.assert_allclose(gradient, judge.gradients[name].asnumpy() / ROWS, rtol=1e-4, atol=2e-6)
+    mx.nd.waitall()
+    for name, moved in judge.auxiliary.items():
+        np.testing.assert_allclose(trainer.arrays[f"symbol.{name}"][:], moved.asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_that_a_short_batch_lacks_have_no_part() -> None:
+    normed = mx.sym.BatchNorm(dense("a", mx.sym.var("data"), CLASSES), name="norm", fix_gamma=False)
+    net = mxt.from_symbol(mx.sym.SoftmaxOutput(normed, LABEL, name="softmax"), {"data": VECTOR})
+    plan, batch = mxt.compile_plan(net), {"data": values_of(VECTOR), "label": CLASS}
+    few, exact = mxt.Trainer(plan, mxt.SGD(), 9, seed=0), mxt.Trainer(plan, mxt.SGD(), ROWS, seed=0)
+    for trainer in (few, exact):
+        trainer.update(batch)
+    for path in plan.parameters:
+        np.testing.assert_allclose(few.arrays[path][:], exact.arrays[path][:], rtol=1e-5, atol=1e-7)
+
+
+def test_dropout_acts_in_training_only_and_by_the_seed() -> None:
+    dropped = mx.sym.Dropout(mx.sym.var("data"), p=0.5)
+    net = mxt.from_symbol(mx.sym.SoftmaxOutput(dense("a", dropped, CLASSES), LABEL, name="softmax"), {"data": VECTOR})
+    plan, batch = mxt.compile_plan(net), {"data": values_of(VECTOR), "label": CLASS}
+    assert plan.random_nodes == ("symbol",)
+    arrays = {path: np.full(spec.shape, 0.3, np.float32) for path, spec in plan.parameters.items()}
+    arrays["symbol.a_weight"][0] = 2.0
+    losses = []
+    for seed in (0, 0, 1):
+        trainer = mxt.Trainer(plan, mxt.SGD(0.0), ROWS, seed=seed, arrays=arrays)
+        trainer.update(batch)
+        losses.append(trainer.current_loss().total)
+        assert trainer.evaluate(batch).losses.total == trainer.evaluate(batch).losses.total
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_plans_of_symbols_go_through_json() -> None:
+    plan = mxt.compile_plan(mxt.from_symbol(scored(), {"data": VECTOR}))
+    again = mxt.Plan.from_json(plan.to_json())
+    assert again == plan
+    assert again.content_hash == plan.content_hash
+
+
+def test_two_losses_have_the_names_of_their_layers() -> None:
+    hidden = dense("a", mx.sym.var("data"), CLASSES)
+    first = mx.sym.SoftmaxOutput(hidden, mx.sym.var("one"), name="first")
+    second = mx.sym.LinearRegressionOutput(hidden, mx.sym.var("two"), name="second")
+    shown = mx.sym.BlockGrad(hidden, name="hidden")
+    net = mxt.from_symbol(mx.sym.Group([first, second, shown]), {"data": VECTOR})
+    assert tuple(net.outputs) == ("first_loss", "second_loss", "hidden_output")
+    assert {port: net.inputs[port] for port in ("one", "two")} == {"one": mxt.Index(6), "two": mxt.Vector(6)}
+
+
+REFUSED = {
+    "a loop": (
+        lambda: mx.sym.contrib.foreach(lambda x, s: (x + s, s), mx.sym.var("data"), mx.sym.var("s"))[0],
+        {},
+        mxt.FileFormatError,
+        "graphs inside",
+    ),
+    "random numbers": (lambda: mx.sym.random.normal(shape=(2,)) + mx.sym.var("data"), {}, mxt.FileFormatError, "taken"),
+    "an output layer inside": (lambda: mx.sym.tanh(scored()), {}, mxt.NetError, '"softmax".*can only end'),
+    "a fixed batch size": (lambda: mx.sym.reshape(mx.sym.var("data"), shape=(2, -1)), {}, mxt.NetError, "batch size"),
+    "shapes that do not fit": (
+        lambda: mx.sym.dot(mx.sym.var("data"), mx.sym.ones((9, 9))),
+        {},
+        mxt.NetError,
+        "symbol.*11 rows",
+    ),
+    "a mean over all": (lambda: mx.sym.mean(mx.sym.var("data")), {}, mxt.NetError, "mean0_output"),
+    "an input that is unknown": (lambda: scored(), {"dada": VECTOR}, mxt.ArgumentError, 'did you mean "data"'),
+    "an input that is no type": (lambda: scored(), {"data": 3}, mxt.ArgumentError, "data.*must have a type"),
+    "a label that does not fit": (
+        lambda: scored(),
+        {"label": mxt.Vector(2)},
+        mxt.NetError,
+        "SoftmaxOutput wants 6 or 1",
+    ),
+    "foreign memory": (
+        lambda: mx.sym.SequenceLast(mx.sym.var("data"), mx.sym.var("n"), use_sequence_length=True),
+        {"n": mxt.Scalar()},
+        mxt.ArgumentError,
+        "foreign memory",
+    ),
+    "integers divided": (
+        lambda: mx.sym.broadcast_div(*[mx.sym.var("n")] * 2),
+        {"n": mxt.Index(3)},
+        mxt.NetError,
+        "divides integers",
+    ),
+    "losses of all that is valid": (
+        lambda: scored(normalization="valid", use_ignore=True),
+        {},
+        mxt.ArgumentError,
+        "valid.*is not built",
+    ),
+    "an array as an input": (
+        lambda: mx.sym.var("data") + mx.sym.var("other"),
+        {},
+        mxt.NetError,
+        '"other".*inputs=',
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_taken_over_is_refused_by_name(kind: str) -> None:
+    make, types, error, text = REFUSED[kind]
+    symbol = make()
+    inputs = {"data": VECTOR, **types}
+    inputs = {name: port for name, port in inputs.items() if name in symbol.list_arguments() or name == "dada"}
+    with pytest.raises(error, match=text):
+        mxt.from_symbol(symbol, inputs)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "text"),
+    [
+        ({"a_wait": np.zeros(1)}, 'no array "a_wait"; did you mean "a_weight"'),
+        ({"a_weight": np.zeros((2, 2))}, r'"a_weight" has the shape \(2, 2\), and the net needs \(6, 3\)'),
+        ([], "arrays must map"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_by_name(arrays: Any, text: str) -> None:
+    with pytest.raises((mxt.ArgumentError, mxt.NetError), match=text):
+        mxt.from_symbol(scored(), {"data": VECTOR}, arrays=arrays)
+
+
+@pytest.mark.parametrize("symbol", [None, "fc", mx.nd.zeros(3)])
+def test_what_is_no_symbol_is_refused(symbol: Any) -> None:
+    with pytest.raises(mxt.ArgumentError, match="from_symbol takes a symbol"):
+        mxt.from_symbol(symbol, {"data": VECTOR})
+
+
+@pytest.mark.parametrize("inputs", [None, {}, ["data"]])
+def test_inputs_that_are_no_types_are_refused(inputs: Any) -> None:
+    with pytest.raises(mxt.ArgumentError, match="inputs must map"):
+        mxt.from_symbol(scored(), inputs)
+
+
+def test_a_layout_that_is_unknown_is_refused() -> None:
+    with pytest.raises(mxt.ArgumentError, match="layout must be one of NTC, TNC"):
+        mxt.from_symbol(scored(), {"data": VECTOR}, layout="CTN")
