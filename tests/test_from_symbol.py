@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def recurrent(mode: str, bidirectional: bool = False) -> Any:
     return mx.sym.swapaxes(run, dim1=0, dim2=1)
 
 
-NETS = {
+NETS: dict[str, tuple[Callable[[], Any], Any]] = {
     "mlp": (
         lambda: dense("b", mx.sym.tanh(dense("a", mx.sym.var("data"), 7)), CLASSES),
         mxt.Vector(WIDTH),
@@ -282,7 +283,7 @@ def test_two_losses_have_the_names_of_their_layers() -> None:
     assert {port: net.inputs[port] for port in ("one", "two")} == {"one": mxt.Index(6), "two": mxt.Vector(6)}
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[], Any], Arrays, type[Exception], str]] = {
     "a loop": (
         lambda: mx.sym.contrib.foreach(lambda x, s: (x + s, s), mx.sym.var("data"), mx.sym.var("s"))[0],
         {},
@@ -299,10 +300,10 @@ REFUSED = {
         "symbol.*11 rows",
     ),
     "a mean over all": (lambda: mx.sym.mean(mx.sym.var("data")), {}, mxt.NetError, "mean0_output"),
-    "an input that is unknown": (lambda: scored(), {"dada": VECTOR}, mxt.ArgumentError, 'did you mean "data"'),
-    "an input that is no type": (lambda: scored(), {"data": 3}, mxt.ArgumentError, "data.*must have a type"),
+    "an input that is unknown": (scored, {"dada": VECTOR}, mxt.ArgumentError, 'did you mean "data"'),
+    "an input that is no type": (scored, {"data": 3}, mxt.ArgumentError, "data.*must have a type"),
     "a label that does not fit": (
-        lambda: scored(),
+        scored,
         {"label": mxt.Vector(2)},
         mxt.NetError,
         "SoftmaxOutput wants 6 or 1",
