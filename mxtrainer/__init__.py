@@ -48,10 +48,14 @@ from .plans import initializers as initializers
 from .plans.compile import compile_plan as compile_plan
 from .plans.formats.gluon import from_gluon as from_gluon
 from .plans.formats.gluon import to_gluon as to_gluon
+from .plans.formats.keras_weights import from_keras as from_keras
+from .plans.formats.keras_weights import to_keras as to_keras
 from .plans.formats.mxnet_files import from_mxnet as from_mxnet
 from .plans.formats.mxnet_files import to_mxnet as to_mxnet
 from .plans.formats.onnx_export import to_onnx as to_onnx
 from .plans.formats.symbol import from_symbol as from_symbol
+from .plans.formats.torch_weights import from_torch as from_torch
+from .plans.formats.torch_weights import to_torch as to_torch
 from .plans.layers import GRU as GRU
 from .plans.layers import LSTM as LSTM
 from .plans.layers import Aggregate as Aggregate
@@ -178,8 +182,10 @@ __all__ = [
     "compile_plan",
     "errors",
     "from_gluon",
+    "from_keras",
     "from_mxnet",
     "from_symbol",
+    "from_torch",
     "initializers",
     "instantiate",
     "lanes",
@@ -188,6 +194,8 @@ __all__ = [
     "schedules",
     "stream",
     "to_gluon",
+    "to_keras",
     "to_mxnet",
     "to_onnx",
+    "to_torch",
 ]
