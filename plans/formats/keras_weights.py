@@ -122,11 +122,16 @@ def from_keras(net: NetGraph, weights: Mapping[str, Sequence[Any]], names: Mappi
         >>> from_keras(net, weights, {"linear": "dense"}).arrays["linear.Weights"].shape
         (2, 3)
     """
-    if not isinstance(weights, Mapping) or not all(isinstance(listed, (list, tuple)) for listed in weights.values()):
+    if not isinstance(weights, Mapping):
         raise ArgumentError(
-            f"from_keras takes lists of arrays by name, {{layer.name: layer.get_weights() for layer in model.layers}}, "
-            f"got {weights!r}"
+            f"from_keras takes {{layer.name: layer.get_weights() for layer in model.layers}}, "
+            f"got {type(weights).__name__}"
         )
+    for name, listed in weights.items():
+        if not isinstance(listed, (list, tuple)):
+            raise ArgumentError(
+                f'from_keras: "{name}" must be the list that get_weights() gives, got {type(listed).__name__}'
+            )
     problems = Problems("from_keras: the weights do not fit the net:")
     layers = match(net, names, _weights, "Keras", problems)
     used = {layer.place for layer in layers}

@@ -110,7 +110,7 @@ def _weights(layer: Layer, place: object) -> dict[str, Weight] | None:
     prefix, number = _split(place)
     if not isinstance(prefix, str) or not (number is None or (is_integer(number) and number >= 0)):
         raise ArgumentError(
-            f'its name must be a prefix in the state dict, or one and a layer\'s number, as in ("rnn", 1), got {place!r}'
+            f'its name must be a prefix in the state dict, or with a layer\'s number, as in ("rnn", 1), got {place!r}'
         )
     recurrent = isinstance(layer, (Recurrent, Bidirectional))
     if number is not None and not recurrent:
