@@ -107,9 +107,9 @@ def test_gru_that_resets_before_the_product_is_refused() -> None:
     assert problems_of(mxt.from_keras, net, weights_of("gru_reset_before"), {"gru": "rnn"}) == [
         "from_keras: the weights do not fit the net:",
         (
-            '  layer "gru" (GRU(2)): "rnn.bias", for "gru.InputBiases" and "gru.StateBiases", must be (2, 6), found (6,); '
-            "one of (3 * units,) is that of reset_after=False, which no layer here computes: train with reset_after=True, "
-            "the default of Keras"
+            '  layer "gru" (GRU(2)): "rnn.bias", for "gru.InputBiases" and "gru.StateBiases", must be (2, 6), found '
+            "(6,); one of (3 * units,) is that of reset_after=False, which no layer here computes: train with "
+            "reset_after=True, the default of Keras"
         ),
     ]
 
@@ -126,7 +126,7 @@ def test_all_mismatches_come_in_one_message() -> None:
         "from_keras: the weights do not fit the net:",
         '  layer "weight" (LearnedWeight()) has no counterpart in Keras; give names= without it',
         '  the weights of "dense" are used by no layer; name a layer for them, or leave them out',
-        '  layer "norm" (LayerNorm()): needs gamma (4,), beta (4,), found shapes [(4,)]',
+        '  layer "norm" (LayerNorm()): needs norm.gamma (4,), norm.beta (4,), found shapes [(4,)]',
         '  layer "linear" (Linear(())): there is no layer "linear"',
         '  layer "lstm" (LSTM(4)): "lstm.recurrent_kernel", for "lstm.StateWeights", must be (4, 16), found (16, 4)',
     ]
