@@ -247,8 +247,8 @@ def test_tensor_that_numpy_cannot_read_is_named() -> None:
     state: dict[str, Any] = {"linear.weight": Elsewhere()}
     assert problems_of(mxt.from_torch, net_of(VECTOR, mxt.Linear(2)), state)[1:] == [
         (
-            '  layer "linear" (Linear(2)): "linear.weight" cannot be read by numpy: it is on the GPU; give real '
-            "numbers, on the CPU"
+            '  layer "linear" (Linear(2)): "linear.weight" cannot be read by numpy: it is on the GPU; give '
+            "float32, on the CPU"
         )
     ]
 

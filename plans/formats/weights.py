@@ -242,7 +242,7 @@ def as_numpy(value: Any) -> Numbers:
     try:
         array = np.asarray(detached)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ArgumentError(f"cannot be read by numpy: {error}; give real numbers, on the CPU") from None
+        raise ArgumentError(f"cannot be read by numpy: {error}; give float32, on the CPU") from None
     if array.dtype.kind not in "fiu":
         raise ArgumentError(f"must hold real numbers that numpy has, found {kind_of(array)}; give float32")
     return array

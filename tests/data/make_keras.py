@@ -53,7 +53,7 @@ def main() -> None:
         entries[f"{kind}/input"] = y = x
         for layer in listed:
             layer.build(np.shape(y))
-            low, high = (0.5, 1.5) if "norm" in kind else (-0.9, 0.9)
+            low, high = (0.5, 1.5) if "norm" in kind else (-0.5, 0.5)
             drawn = [GENERATOR.uniform(low, high, array.shape).astype(np.float32) for array in layer.get_weights()]
             layer.set_weights(drawn)
             y = np.asarray(layer(y))

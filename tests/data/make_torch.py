@@ -49,7 +49,7 @@ def main() -> None:
         draw: Callable[..., Any] = torch.nn.init.uniform_
         for array in module.state_dict().values():
             if array.is_floating_point():
-                draw(array, 0.5, 1.5) if "norm" in kind else draw(array, -0.9, 0.9)
+                draw(array, 0.5, 1.5) if "norm" in kind else draw(array, -0.5, 0.5)
         with torch.no_grad():
             y = module.eval()(x)
         entries[f"{kind}/input"] = x.numpy()
