@@ -7,6 +7,7 @@ that write outside of their arrays. So nothing of a text reaches it that was not
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,8 @@ Entry = tuple[int, int]  # the number of a node, and of its output
 VARIABLE = "null"
 STATISTICS = ("moving_mean", "moving_var")  # of a BatchNorm; files of old have no entry for them
 MOST = 4096  # outputs of one operator
+SHAPE = "__shape__"  # what a variable says of itself; 0 where an extent is open
+SHAPE_TEXT = re.compile(r"[(\[]\s*\d{1,9}\s*(,\s*\d{1,9}\s*){0,31},?\s*[)\]]")
 # What older files say of a node beside its operator's own parameters.
 NO_PARAMETERS = frozenset(["ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage"])
 
@@ -59,10 +62,10 @@ class Operation(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """How many inputs and outputs an operator with its parameters has."""
+    """How many inputs an operator with its parameters has, and what its outputs are called."""
 
     inputs: int
-    outputs: int
+    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,21 @@ class SymbolGraph:
         arguments = [number for number, node in enumerate(self.nodes) if node.operator == VARIABLE]
         return canonical_json({"nodes": nodes, "arg_nodes": arguments, "heads": [[*head, 0] for head in self.heads]})
 
+    def hints(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes that variables say they have, 0 for extents that are open."""
+        said = {node.name: node.get(SHAPE) for node in self.nodes if node.operator == VARIABLE}
+        return {name: tuple(map(int, re.findall(r"\d+", text))) for name, text in said.items() if text}
+
+    def with_hints(self, shapes: Mapping[str, tuple[int, ...]]) -> SymbolGraph:
+        """Return the graph with these variables saying that they have these shapes, and the others nothing."""
+        nodes = (
+            node._replace(attributes=((SHAPE, str(shapes[node.name])),) if node.name in shapes else ())
+            if node.operator == VARIABLE
+            else node
+            for node in self.nodes
+        )
+        return SymbolGraph(tuple(nodes), self.heads)
+
     @property
     def variables(self) -> tuple[str, ...]:
         """The names of the variables in order."""
@@ -163,7 +181,7 @@ class SymbolGraph:
         node = self.nodes[entry[0]]
         if node.operator == VARIABLE:
             return node.name
-        return f"{node.name}_output" if signature(node).outputs == 1 else f"{node.name}_output{entry[1]}"
+        return f"{node.name}_{signature(node).outputs[entry[1]]}"
 
     def build(
         self, variables: Mapping[str, Symbol], apply: Callable[[Operation, list[Symbol]], Symbol] | None = None
@@ -197,10 +215,16 @@ def _operation(entry: Any) -> Operation:
     if not all(isinstance(text, str) for text in (operator, name, *kept, *kept.values())):
         raise TypeError(f"the node {name!r} has what is no text")
     if operator == VARIABLE:
-        kept = {}
+        kept = _hint_of(attributes.get(SHAPE, ""))
     if "subgraphs" in entry:
         raise ValueError(f'the node "{name}" ({operator}) has graphs inside, as a loop does')
     return Operation(operator, name, tuple(kept.items()), tuple(_entry(found) for found in entry["inputs"]))
+
+
+def _hint_of(text: str) -> dict[str, str]:
+    """Return a shape in the one form that it has here, or nothing where it is none."""
+    match = SHAPE_TEXT.fullmatch(text)
+    return {} if match is None else {SHAPE: str(tuple(map(int, re.findall(r"\d+", text))))}
 
 
 def _entry(found: Any) -> Entry:
@@ -238,7 +262,7 @@ def _checked_outputs(node: Operation, where: str) -> int:
     few = found.inputs - len(STATISTICS) if node.operator == BATCH_NORM else found.inputs
     if count not in {few, found.inputs}:
         raise FileFormatError(f"{where}: takes {found.inputs} inputs, found {count}")
-    return found.outputs
+    return len(found.outputs)
 
 
 def _first_line(error: Exception) -> str:
@@ -272,7 +296,7 @@ def _atomic(operator: str, attributes: tuple[tuple[str, str], ...]) -> Any:
 @lru_cache(maxsize=4096)
 def _signature(operator: str, attributes: tuple[tuple[str, str], ...]) -> Signature:
     symbol = _create(operator, attributes, [], "x")  # inputs that are not given become variables
-    return Signature(len(symbol.list_inputs()), len(symbol.list_outputs()))
+    return Signature(len(symbol.list_inputs()), tuple(name[len("x_") :] for name in symbol.list_outputs()))
 
 
 def signature(node: Operation) -> Signature:

@@ -22,9 +22,9 @@ def given(symbol: Any, **shapes: tuple[int, ...]) -> Arrays:
     arguments, _, auxiliary = symbol.infer_shape(**shapes)
     found = dict(zip(symbol.list_arguments(), arguments)) | dict(zip(symbol.list_auxiliary_states(), auxiliary))
     return {
-        name: np.abs(generator.standard_normal(shape)).astype(np.float32) + 0.1
+        name: np.asarray(generator.uniform(0.5, 2.0, shape), np.float32)
         if name.endswith(("var", "gamma"))
-        else generator.standard_normal(shape).astype(np.float32)
+        else np.asarray(generator.standard_normal(shape), np.float32)
         for name, shape in found.items()
         if name not in shapes
     }

@@ -95,13 +95,13 @@ def to_gluon(net: NetGraph, *, outputs: Sequence[str] | None = None, lengths: Ma
         >>> float(mxt.to_gluon(net)(mx.nd.array([[3.0, 1.0]])).asscalar())
         2.5
     """
-    graph, arrays, shapes = exported(net, outputs, lengths, "to_gluon")
-    if not shapes:
+    graph, arrays, inputs = exported(net, outputs, lengths, "to_gluon")
+    if not inputs:
         raise NetError("to_gluon: these outputs need no input, and a block has one")
     variables = {variable: mx.sym.var(variable) for variable in graph.variables}
     heads = graph.build(variables)
     symbol = mx.sym.Group(heads) if len(heads) > 1 else heads[0]
-    block = mx.gluon.SymbolBlock(symbol, [variables[port] for port in shapes])
+    block = mx.gluon.SymbolBlock(symbol, [variables[port] for port in inputs])
     for path, parameter in block.collect_params().items():
         array = arrays[path]
         parameter.shape, parameter.dtype = array.shape, array.dtype

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,11 @@ from numpy.typing import NDArray
 from ...arguments import as_path, non_negative_int
 from ...errors import ArgumentError, FileFormatError, NetError
 from ...mappings import FrozenMapping
-from ...values import parse_json
 from ...whole_files import write_whole
 from ..layers.symbol_shapes import BATCH_FIRST
 from ..lowering import Head, Lowered, check_lengths, lower
 from ..net import NetGraph
-from ..plan import Plan
-from ..symbols import VARIABLE, SymbolGraph
+from ..symbols import SymbolGraph
 from ..types import Array, PortType
 from .outputs import plan_of, sources_of
 from .params_file import read_params, write_params
@@ -29,7 +26,6 @@ from .symbol import losses_of, net_of_graph
 
 VERSION = ["int", 10901]  # of MXNet, as its files say it
 NO_TYPES: Mapping[str, PortType] = FrozenMapping()
-SHAPE = re.compile(r"[(\[]\s*0\s*(?:,\s*(\d{1,9}(?:\s*,\s*\d{1,9})*)?\s*,?\s*)?[)\]]")  # the batch size is left open
 
 
 def from_mxnet(
@@ -75,7 +71,7 @@ def from_mxnet(
     arrays = {path.partition(":")[2] or path: array for path, array in read_params(params_path).items()}
     if not isinstance(inputs, Mapping):
         raise ArgumentError(f'inputs must map variables to types, as in {{"data": Vector(2)}}, got {inputs!r}')
-    types = _hinted(text, [path for path in graph.variables if path not in arrays]) | dict(inputs)
+    types = _hinted(graph, [path for path in graph.variables if path not in arrays]) | dict(inputs)
     labels = {loss.label for loss in losses_of(graph)}
     untyped = [path for path in graph.variables if path not in arrays and path not in types and path not in labels]
     if untyped:
@@ -93,16 +89,10 @@ def _paths(prefix: object, epoch: object) -> tuple[Path, Path]:
     return Path(f"{start}-symbol.json"), Path(f"{start}-{number:04d}.params")
 
 
-def _hinted(text: str, names: list[str]) -> dict[str, PortType]:
-    """Return the types of variables whose shape the file has, with a batch size left open."""
-    found: dict[str, PortType] = {}
-    for node in parse_json(text, "symbol")["nodes"]:
-        shape = SHAPE.fullmatch(str((node.get("attrs") or node.get("attr") or {}).get("__shape__", "")))
-        if node["op"] == VARIABLE and node["name"] in names and shape is not None:
-            extents = tuple(int(extent) for extent in (shape[1] or "").split(",") if extent.strip())
-            if 0 not in extents:
-                found[node["name"]] = Array(extents)
-    return found
+def _hinted(graph: SymbolGraph, names: list[str]) -> dict[str, PortType]:
+    """Return the types of variables that say their shape, with a batch size left open."""
+    said = {name: shape for name, shape in graph.hints().items() if name in names}
+    return {name: Array(shape[1:]) for name, shape in said.items() if shape[0] == 0 and 0 not in shape[1:]}
 
 
 def to_mxnet(
@@ -144,15 +134,15 @@ def to_mxnet(
         (['Input', 'linear.Weights', 'linear.Biases'], 0.5)
     """
     symbol_path, params_path = _paths(prefix, epoch)
-    graph, arrays, shapes = exported(net, outputs, lengths, "to_mxnet")
+    graph, arrays, _ = exported(net, outputs, lengths, "to_mxnet")
     write_params(params_path, {f"arg:{name}": array for name, array in arrays.items()})
-    write_whole(symbol_path, [_text(graph, shapes).encode()])
+    write_whole(symbol_path, [_text(graph).encode()])
 
 
 def exported(
     net: NetGraph, outputs: Sequence[str] | None, lengths: Mapping[str, int] | None, caller: str
-) -> tuple[SymbolGraph, dict[str, NDArray[Any]], dict[str, tuple[int, ...]]]:
-    """Return a net's graph for MXNet, the values of its arrays, and the shapes of its inputs, 0 for the batch size."""
+) -> tuple[SymbolGraph, dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Return a net's graph for MXNet, the values of its arrays, and the names of its inputs in order."""
     plan = plan_of(net, caller)
     sources = sources_of(plan, outputs, caller)
     steps = check_lengths(plan, {} if lengths is None else lengths)
@@ -170,8 +160,9 @@ def exported(
         raise NetError(f"{caller}: this net has what MXNet's files cannot hold: {error}") from None
     names = _names(lowered)
     arrays = {names[argument]: _joined(net, paths) for argument, paths in lowered.arrays.items()}
-    shapes = {port: _open_shape(plan, port, steps) for port in lowered.inputs.values()}
-    return _renamed(graph, names), arrays, shapes
+    shapes = {port: plan.inputs[port].shape(0, steps) for port in lowered.inputs.values()}
+    hints = shapes | {name: array.shape for name, array in arrays.items()}
+    return _renamed(graph, names).with_hints(hints), arrays, tuple(shapes)
 
 
 def _names(lowered: Lowered) -> dict[str, str]:
@@ -193,15 +184,7 @@ def _joined(net: NetGraph, paths: tuple[str, ...]) -> NDArray[Any]:
     return np.concatenate([net.arrays[path].reshape(-1) for path in paths])
 
 
-def _open_shape(plan: Plan, port: str, lengths: Mapping[str, int]) -> tuple[int, ...]:
-    return plan.inputs[port].shape(0, lengths)
-
-
-def _text(graph: SymbolGraph, shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _text(graph: SymbolGraph) -> str:
     """Return a graph as MXNet's reader takes it, which knows no escapes for characters outside of ASCII."""
-    data = json.loads(graph.to_text())
-    for node in data["nodes"]:
-        if node["op"] == VARIABLE and node["name"] in shapes:
-            node["attrs"]["__shape__"] = str(shapes[node["name"]])
-    data["attrs"] = {"mxnet_version": VERSION}
+    data = {**json.loads(graph.to_text()), "attrs": {"mxnet_version": VERSION}}
     return json.dumps(data, indent=2, ensure_ascii=False)

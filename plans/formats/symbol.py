@@ -70,6 +70,8 @@ def net_of_graph(
 ) -> NetGraph:
     """Return the net of a graph (see `from_symbol`)."""
     types = _checked_types(graph, inputs)
+    values = _checked_values(arrays)
+    graph = graph.with_hints(graph.hints() | {path: array.shape for path, array in values.items() if array.shape})
     losses = losses_of(graph)
     body = _body_of(graph, losses)
     layer = SymbolLayer(body.to_text(), tuple(found for found in body.variables if found in types), layout)
@@ -86,7 +88,7 @@ def net_of_graph(
     others = [port_name(graph.name_of(head)) for head in graph.heads if graph.nodes[head[0]].operator not in LOSSES]
     paths += [(f"{name}.{port}", port) for port in dict.fromkeys(others)]
     net = NetGraph(layers, paths, {port_name(variable): port for variable, port in types.items()})
-    return net.with_arrays(_checked_arrays(arrays, shapes, layer, name))
+    return net.with_arrays(_fitting(values, shapes, layer, name))
 
 
 class OutputLayer(NamedTuple):
@@ -179,20 +181,25 @@ def _shapes(layer: SymbolLayer, types: Mapping[str, PortType], name: str) -> Sha
         raise NetError(f'layer "{name}": {mismatch}') from None
 
 
-def _checked_arrays(
-    arrays: Mapping[str, Any], shapes: Shapes, layer: SymbolLayer, name: str
-) -> dict[str, NDArray[Any]]:
+def _checked_values(arrays: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     if not isinstance(arrays, Mapping):
         raise ArgumentError(f"arrays must map MXNet's names to arrays, got {type(arrays).__name__}")
+    return {
+        path: as_array(given.asnumpy() if isinstance(given, mx.nd.NDArray) else given) for path, given in arrays.items()
+    }
+
+
+def _fitting(
+    values: Mapping[str, NDArray[Any]], shapes: Shapes, layer: SymbolLayer, name: str
+) -> dict[str, NDArray[Any]]:
+    """Return the values of the net's arrays by their paths."""
     found: dict[str, NDArray[Any]] = {}
-    for path, given in arrays.items():
+    for path, array in values.items():
         if path not in shapes.arrays:
             known = f"{nearest(path, shapes.arrays) or '.'} It has {', '.join(shapes.arrays) or 'none'}"
             raise ArgumentError(f'arrays: the graph has no array "{path}"{known}')
-        if path in fixed_arrays(layer.parsed):
-            continue  # it is 1, whatever the file says
-        array = as_array(given.asnumpy() if isinstance(given, mx.nd.NDArray) else given)
         if array.shape != shapes.arrays[path]:
             raise NetError(f'arrays: "{path}" has the shape {array.shape}, and the net needs {shapes.arrays[path]}')
-        found[f"{name}.{path}"] = array
+        if path not in fixed_arrays(layer.parsed):  # which are 1, whatever the file says
+            found[f"{name}.{path}"] = array
     return found

@@ -13,7 +13,7 @@ from ..initializers import Initializer, Ones, Uniform, Xavier, Zeros
 from ..operators import BATCH_NORM, DROPOUT, LOSSES, RNN
 from ..symbols import STATISTICS, VARIABLE, Operation, SymbolGraph, apply_operation
 from ..types import Array, PortType, Sequence
-from .base import NO_INITIALIZERS, Declared, Layer, Node, Ports, Symbol, check_choice, check_initializers
+from .base import NO_INITIALIZERS, Declared, Layer, Node, Ports, Symbol, check_choice, check_initializers, set_fields
 from .normalization import BatchNorm
 from .symbol_shapes import BATCH_FIRST, LAYOUTS, TIME_FIRST, Output, Shapes, shapes_of
 
@@ -62,8 +62,9 @@ class SymbolLayer(Layer):
 
     def __post_init__(self) -> None:
         """Check all of it, and bring the graph into its one form."""
-        object.__setattr__(self, "graph", SymbolGraph.parse(self.graph).to_text())
-        object.__setattr__(self, "inputs", tuple(self.inputs))
+        graph = SymbolGraph.parse(self.graph)
+        hints = {name: shape for name, shape in graph.hints().items() if name not in self.inputs}
+        set_fields(self, graph=graph.with_hints(hints).to_text(), inputs=tuple(self.inputs))
         unknown = [name for name in self.inputs if name not in self.parsed.variables]
         if unknown:
             known = ", ".join(self.parsed.variables)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from ..._mxnet import mx
 from ..operators import BATCH_NORM, DIVISIONS
 from ..symbols import SymbolGraph
 from ..types import Array, Index, PortType, Sequence, item_of
-from .base import MismatchError, Symbol
+from .base import MismatchError
 
 BATCH_FIRST, TIME_FIRST = LAYOUTS = ("NTC", "TNC")
 Shape = tuple[int, ...]
@@ -113,34 +115,43 @@ def _said(trial: Trial) -> str:
 
 
 def _infer(graph: SymbolGraph, types: Mapping[str, PortType], trial: Trial, layout: str) -> _Inferred:
-    variables = {name: mx.sym.var(name) for name in graph.variables}
-    heads = graph.build(variables)
+    """Return all shapes; what arrays say of themselves counts only where they do not follow without."""
     given = {name: trial.shape(port, layout) for name, port in types.items()}
-    inside = mx.sym.Group(heads).get_internals()
+    hints = {name: shape for name, shape in graph.hints().items() if name not in types and _known(shape)}
     try:
-        arguments, shapes, auxiliary = inside.infer_shape_partial(**given)
+        found = _infer_from(graph, types, trial, given)
+    except MismatchError:
+        if not hints:
+            raise
+        found = _infer_from(graph, types, trial, {**given, **hints})
+    return found
+
+
+def _infer_from(
+    graph: SymbolGraph, types: Mapping[str, PortType], trial: Trial, given: Mapping[str, Shape]
+) -> _Inferred:
+    norms = {node.name: node.inputs[0] for node in graph.operations if node.operator == BATCH_NORM}
+    seen = SymbolGraph(graph.nodes, (*graph.heads, *norms.values()))
+    whole = mx.sym.Group(seen.build({name: mx.sym.var(name) for name in graph.variables}))
+    try:
+        arguments, outputs, auxiliary = whole.infer_shape_partial(**given)
     except mx.base.MXNetError as error:
         raise MismatchError(f"for {_said(trial)}, {_reason(error)}") from None
-    found = dict(zip(inside.list_arguments(), arguments)) | dict(zip(inside.list_auxiliary_states(), auxiliary))
-    by_name = dict(zip(inside.list_outputs(), shapes))
-    unknown = [name for name, shape in found.items() if not _known(shape)]
+    found = dict(zip(whole.list_arguments(), arguments)) | dict(zip(whole.list_auxiliary_states(), auxiliary))
+    shown = zip(map(graph.name_of, seen.heads), outputs)
+    unknown = [name for name, shape in (*found.items(), *shown) if not _known(shape)]
     if unknown:
         raise MismatchError(
-            f'the shape of "{unknown[0]}" does not follow from {_said(trial)}; give its type in inputs={{...}}'
+            f'the shape of "{unknown[0]}" does not follow from the inputs; if it is one, give its type in '
+            f"inputs={{...}}; if it is an array, its value or mx.sym.var(..., shape=...)"
         )
-    _check_divisions(graph, types, inside)
-    names = [graph.name_of(head) for head in graph.heads]
-    missing = [name for name in names if not _known(by_name[name])]
-    if missing:
-        raise MismatchError(f'the shape of the output "{missing[0]}" does not follow from the inputs')
-    norms = {
-        node.name: by_name[graph.name_of(node.inputs[0])] for node in graph.operations if node.operator == BATCH_NORM
-    }
-    return _Inferred(found, tuple(by_name[name] for name in names), norms)
+    _check_divisions(graph, types)
+    count = len(graph.heads)
+    return _Inferred(found, tuple(outputs[:count]), dict(zip(norms, outputs[count:])))
 
 
 def _known(shape: Shape | None) -> bool:
-    return shape is not None and 0 not in shape
+    return shape is not None and shape != () and 0 not in shape  # an empty shape is an unknown one
 
 
 def _reason(error: Exception) -> str:
@@ -149,17 +160,18 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else str(error).strip().splitlines()[-1]
 
 
-def _check_divisions(graph: SymbolGraph, types: Mapping[str, PortType], inside: Symbol) -> None:
+def _check_divisions(graph: SymbolGraph, types: Mapping[str, PortType]) -> None:
     """Refuse to divide integers, which ends the process where one is 0."""
+    divisions = [(node, entry) for node in graph.operations if node.operator in DIVISIONS for entry in node.inputs]
+    whole = SymbolGraph(graph.nodes, (*graph.heads, *(entry for _, entry in divisions)))
+    symbol = mx.sym.Group(whole.build({name: mx.sym.var(name) for name in graph.variables}))
     given = {name: "int32" if isinstance(item_of(port), Index) else "float32" for name, port in types.items()}
     try:
-        found: Any = inside.infer_type_partial(**given)
+        _, kinds, _ = symbol.infer_type_partial(**given)
     except mx.base.MXNetError as error:
         raise MismatchError(_reason(error)) from None
-    by_name = dict(zip(inside.list_outputs(), found[1]))
-    for node in graph.operations:
-        kinds = [by_name.get(graph.name_of(entry)) for entry in node.inputs]
-        if node.operator in DIVISIONS and any(kind is not None and "int" in kind.__name__ for kind in kinds):
+    for (node, _), kind in zip(divisions, kinds[len(graph.heads) :]):
+        if kind is not None and np.dtype(kind).kind in "iu":
             raise MismatchError(f'"{node.name}" ({node.operator}) divides integers; give its input a real type')
 
 
