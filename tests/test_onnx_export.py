@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from layer_cases import LAYERS, Case, Extents, error, example
 from numpy.typing import NDArray
 
 import mxtrainer as mxt
+from mxtrainer._mxnet import mx
 from mxtrainer.plans.formats import onnx_export, onnx_functions, onnx_layers
 from mxtrainer.plans.layers.base import Layer
 from mxtrainer.plans.layers.elementwise import FUNCTIONS, THREADED, ShapeKeeping
@@ -129,7 +131,7 @@ def test_layer_gives_what_the_oracle_and_the_engine_give(case: Case, path: Path)
 def test_every_layer_is_exported_or_refused_in_a_test() -> None:
     known = {kind for kind in vars(mxt).values() if isinstance(kind, type) and issubclass(kind, Layer)}
     losses = {kind for kind in known if kind.is_loss}
-    assert set(onnx_layers.LAYERS) == known - losses - {mxt.NetGraph, mxt.Fold}
+    assert set(onnx_layers.LAYERS) == known - losses - {mxt.NetGraph, mxt.Fold, mxt.SymbolLayer}
     assert set(onnx_layers.LAYERS) <= {type(case.layer) for case in EXPORTED}
 
 
@@ -483,6 +485,12 @@ def test_fold_is_refused(case: Case, path: Path) -> None:
         mxt.to_onnx(case.net(EXTENTS[0]), path)
 
 
+def test_graph_of_mxnet_operators_is_refused(path: Path) -> None:
+    layer = mxt.SymbolLayer(mx.sym.tanh(mx.sym.var("x"), name="y").tojson(), ("x",))
+    with pytest.raises(mxt.NetError, match=r'layer "symbollayer" \(SymbolLayer'):
+        mxt.to_onnx(mxt.NetChain([layer], inputs={"x": mxt.Vector(3)}), path)
+
+
 def test_layer_in_a_map_is_named_with_its_path(path: Path) -> None:
     net = mxt.NetChain([mxt.Map(mxt.NetChain([OwnOfTheUser()]))], inputs={"Input": VECTORS})
     with pytest.raises(mxt.NetError, match=r'layer "map.ownoftheuser"'):
@@ -562,6 +570,12 @@ def test_length_with_the_name_of_the_batch_axis_must_be_fixed(path: Path) -> Non
 def test_arrays_that_no_file_holds_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_export, "LARGEST", 100)
     with pytest.raises(mxt.ArgumentError, match="bytes, and an ONNX file holds no more than 100"):
+        mxt.to_onnx(with_drawn_arrays(trained_net()), path)
+
+
+def test_library_that_is_not_installed_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(mxt.MissingExtraError, match=r'to_onnx needs onnx.*pip install "mxtrainer\[onnx\]"'):
         mxt.to_onnx(with_drawn_arrays(trained_net()), path)
 
 
