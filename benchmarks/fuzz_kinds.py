@@ -23,7 +23,7 @@ from plan_cases import full_plan  # noqa: E402
 
 import mxtrainer as mxt  # noqa: E402
 from mxtrainer.engine.checkpoint import KEY  # noqa: E402
-from mxtrainer.engine.tensor_file import CHECKSUMS  # noqa: E402
+from mxtrainer.tensor_file import CHECKSUMS  # noqa: E402
 
 EXTENTS = Extents(2, 2, 3, {"a": 2, "b": 3, "h": 4, "w": 5}, 0)
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._mxnet import mx
+from ..arrays import MOST_ELEMENTS
+from ..errors import ArgumentError
 from ..plans.plan import Plan
 from .store import ParameterStore
 
@@ -62,7 +64,11 @@ class StateTable:
     """
 
     def __init__(self, store: ParameterStore, carry: Mapping[str, str], places: int) -> None:
-        """Fill it with initial states."""
+        """Fill it with initial states.
+
+        Raises:
+            ArgumentError: An array would be too large for MXNet.
+        """
         self._store = store
         self._plan: Plan = store.plan
         self.carry = dict(carry)
@@ -73,6 +79,11 @@ class StateTable:
 
     def _new(self, port: str, places: int) -> Any:
         shape = self._plan.inputs[port].shape(places, {})
+        if math.prod(shape) > MOST_ELEMENTS:
+            raise ArgumentError(
+                f'the carried states of "{port}": {shape} has more than the {MOST_ELEMENTS:,} elements that MXNet can '
+                f"hold; take a smaller batch size, or a smaller state_capacity="
+            )
         return mx.nd.full(shape, self._constants[port], ctx=self._store.context, dtype=self._plan.dtype)
 
     @property

@@ -13,6 +13,7 @@ from test_checkpoints import batch, names_in, started
 import mxtrainer as mxt
 from mxtrainer import tensor_file, whole_files
 from mxtrainer.engine import checkpoints as folders
+from mxtrainer.executors.state_table import StateTable
 
 NOBODY = 2**22 + 1  # the number of no process: Linux has none so large
 
@@ -100,3 +101,13 @@ def test_the_best_is_the_one_before_or_the_new_one(tmp_path: Path, monkeypatch: 
         best = checkpoints.best()
         assert best is not None
         assert mxt.Trainer.load(best).step == 2
+
+
+def test_a_batch_size_with_more_states_than_an_array_holds_is_refused(tmp_path: Path) -> None:
+    with started(1) as trainer:
+        trainer.save(tmp_path / "run")
+        carry = {"lstm.State": "lstm.State"}
+        with pytest.raises(mxt.ArgumentError, match=r'"lstm.State": .*3\) has more than the 2,147,483,647 elements'):
+            StateTable(trainer.store, carry, 10**9)
+    with pytest.raises(mxt.Error, match=r"more than the 2,147|take fewer rows"):  # as much memory as there is
+        mxt.Trainer.load(tmp_path / "run", batch_size=10**9)
