@@ -104,7 +104,7 @@ def damaged_checkpoint(generator: Generator, data: bytes) -> bytes:
     size = int.from_bytes(data[:8], "little")
     header, tensors = json.loads(data[8 : 8 + size]), data[8 + size :]
     about = json.loads(header["__metadata__"][KEY])
-    way = int(generator.integers(6))
+    way = int(generator.integers(8))
     if way == 0:
         header = changed_json(generator, header)
     elif way == 1:
@@ -117,7 +117,7 @@ def damaged_checkpoint(generator: Generator, data: bytes) -> bytes:
     elif way == 3:
         header["__metadata__"][KEY] = as_text(generator, changed_json(generator, about))
     else:
-        part = "options" if way == 4 else "plan"
+        part = "plan" if way == 4 else "options"
         about[part] = _changed_part(generator, about[part])
         header["__metadata__"][KEY] = as_text(generator, about)
     text = as_text(generator, header).encode()
