@@ -53,6 +53,8 @@ from .plans.formats.keras_weights import to_keras as to_keras
 from .plans.formats.mxnet_files import from_mxnet as from_mxnet
 from .plans.formats.mxnet_files import to_mxnet as to_mxnet
 from .plans.formats.onnx_export import to_onnx as to_onnx
+from .plans.formats.safetensors_file import from_safetensors as from_safetensors
+from .plans.formats.safetensors_file import to_safetensors as to_safetensors
 from .plans.formats.symbol import from_symbol as from_symbol
 from .plans.formats.torch_weights import from_torch as from_torch
 from .plans.formats.torch_weights import to_torch as to_torch
@@ -184,6 +186,7 @@ __all__ = [
     "from_gluon",
     "from_keras",
     "from_mxnet",
+    "from_safetensors",
     "from_symbol",
     "from_torch",
     "initializers",
@@ -197,5 +200,6 @@ __all__ = [
     "to_keras",
     "to_mxnet",
     "to_onnx",
+    "to_safetensors",
     "to_torch",
 ]

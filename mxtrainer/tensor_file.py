@@ -145,10 +145,28 @@ class TensorFile:
             FileFormatError: There is none, it has another one, or its bytes are not those that were written.
         """
         self.check(name, shape, dtype)
+        array = self._read(name)
+        if self._sums.get(name) != zlib.crc32(_bytes_of(np.ascontiguousarray(array))):
+            raise FileFormatError(f"{self.name!r}: {name!r} is damaged: its bytes are not those that were written")
+        return array
+
+    def numbers(self, name: str) -> NDArray[Any]:
+        """Return a tensor of real numbers, which the file may have without a checksum.
+
+        Raises:
+            FileFormatError: It has another dtype, or its bytes are not those that were written.
+        """
+        part = self._file.get_slice(name)
+        known = {code: dtype for dtype, code in DTYPES.items()}
+        if part.get_dtype() not in known or known[part.get_dtype()] == "bool":
+            raise FileFormatError(f"{self.name!r}: {name!r} has the dtype {part.get_dtype()}, which is not read")
+        if name in self._sums:
+            return self.tensor(name, tuple(part.get_shape()), known[part.get_dtype()])
+        return self._read(name)
+
+    def _read(self, name: str) -> NDArray[Any]:
         try:
             array: NDArray[Any] = self._file.get_tensor(name)
         except (OSError, SafetensorError, ValueError, MemoryError) as error:
             raise FileFormatError(f"{self.name!r}: {name!r} cannot be read: {error}") from error
-        if self._sums.get(name) != zlib.crc32(_bytes_of(np.ascontiguousarray(array))):
-            raise FileFormatError(f"{self.name!r}: {name!r} is damaged: its bytes are not those that were written")
         return array

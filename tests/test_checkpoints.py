@@ -209,7 +209,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
         trainer.save(path)
         before = path.read_bytes()
         trainer.update(batch())
-        for call in ("open", "write", "flush", "fsync", "replace"):
+        for call in ("open", "writelines", "flush", "fsync", "replace"):
             with monkeypatch.context() as patched:
                 _fail(patched, call)
                 with pytest.raises(mxt.ArgumentError, match=f"cannot be written: .*{call}"):
