@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzz_mutations import Generator, as_text, changed_bytes, changed_json
+from fuzz_symbols import damaged_symbol, load_symbol, symbols
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -141,6 +142,7 @@ def load_checkpoint(path: Path) -> None:
 
 
 KINDS = {
+    "symbol": Kind(symbols, damaged_symbol, load_symbol),
     "plan": Kind(plans, damaged_plan, load_plan),
     "checkpoint": Kind(checkpoints, damaged_checkpoint, load_checkpoint),
 }

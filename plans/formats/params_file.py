@@ -24,6 +24,7 @@ LIST_MAGIC = 0x112
 # How an array begins: with a number of its version; the first version had none, and begins with the number of axes.
 WITH_WIDE_SHAPE, WITH_STORAGE, WITH_SCALARS = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 MOST_AXES = 32
+MOST_ELEMENTS = 2**31 - 1  # of an array of MXNet 1.9
 DENSE, CPU = 0, 1
 DTYPES = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")
 
@@ -101,7 +102,7 @@ def _shape(reader: _Reader) -> tuple[int, ...]:
     if not 0 <= axes <= MOST_AXES or (axes == 0 and version != WITH_SCALARS):
         raise reader.error(f"an array has {axes} axes")
     shape = tuple(reader.number("q" if known else "I", "a shape") for _ in range(axes))
-    if any(extent < 0 for extent in shape):
+    if min(shape, default=0) < 0 or prod(max(extent, 1) for extent in shape) > MOST_ELEMENTS:
         raise reader.error(f"an array has the shape {shape}")
     return shape
 
