@@ -7,7 +7,9 @@ import math
 import os
 import re
 import shutil
+import signal
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from ..errors import ArgumentError, FileFormatError
 from ..tensor_file import TensorFile
 from ..whole_files import remove_left_over, replacing
 from .checkpoint import KEY, Description
+from .stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -73,6 +76,48 @@ class Checkpoints:
             raise ArgumentError(f"the folder {str(self._folder)!r} cannot be made: {error}") from error
         self._last_step, self._last_time = 0, time.monotonic()
         self._checked = False
+        self._signals: StopSignals | None = None
+
+    @contextlib.contextmanager
+    def on_signals(self, trainer: Trainer, *signals: int) -> Iterator[None]:
+        """Let a signal leave a checkpoint behind: a context manager around the loop.
+
+        A signal within it is held back until the next call of `step`, or the end of the loop. Then a checkpoint is
+        written, and the signal has its usual effect: SIGTERM ends the process, Ctrl-C raises KeyboardInterrupt. A
+        second one has it at once.
+
+        Args:
+            trainer: The trainer.
+            signals: The signals; by default SIGTERM and SIGINT, which is Ctrl-C.
+
+        Raises:
+            ArgumentError: It is not the main thread, or one is no signal; and, where a signal has come, what `save`
+                raises.
+
+        Example:
+            >>> import tempfile
+            >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, SGD, Scalar, Trainer, compile_plan
+            >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     checkpoints = Checkpoints(folder, every=1000)
+            ...     with Trainer(compile_plan(net), SGD(0.1), batch_size=2) as trainer, checkpoints.on_signals(trainer):
+            ...         for _ in range(3):
+            ...             step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
+            ...             written = checkpoints.step(trainer)
+        """
+        with StopSignals(*(signals or (signal.SIGTERM, signal.SIGINT))) as noting:
+            self._signals = noting
+            try:
+                yield
+                self._leave(trainer)
+            finally:
+                self._signals = None
+
+    def _leave(self, trainer: Trainer) -> None:
+        """Write a checkpoint if a signal has come, and let the signal have its effect."""
+        if self._signals is not None and self._signals.noted is not None:
+            self.save(trainer)
+            self._signals.deliver()
 
     def step(self, trainer: Trainer) -> bool:
         """Write a checkpoint if one is due, behind the back of the loop; call it once a step. Returns whether.
@@ -80,11 +125,13 @@ class Checkpoints:
         Raises:
             ArgumentError: The last one could not be written.
             StepError: A step is known to have failed.
+            KeyboardInterrupt: Ctrl-C has come within `on_signals`; the checkpoint is written.
         """
         if trainer.step < self._last_step:  # it has gone back
             self._last_step = 0
         due = self._every is not None and trainer.step % self._every == 0 and trainer.step != self._last_step
         due = due or (self._seconds is not None and time.monotonic() - self._last_time >= self._seconds)
+        self._leave(trainer)
         if due:
             self.save(trainer, wait=False)
         return due
