@@ -231,7 +231,7 @@ def _outputs_of(plan: Plan, outputs: Sequence[str] | None, carry: Mapping[str, s
     shown = [port for port in plan.outputs if port not in losses and port not in states]
     if not shown:
         sources = [plan.graph_of_nodes.nodes[path].feeds["Input"] for path in losses.values()]
-        shown = [source.node for source in sources if source.node is not None]
+        shown = [plan.graph_of_nodes.name_of(source) for source in sources if source.node is not None]
     return tuple(dict.fromkeys(shown)) or tuple(carry.values())
 
 

@@ -82,6 +82,11 @@ class Graph:
             return Source(path, port)
         return self.nets[path].get(port) if path in self.nets else None
 
+    def name_of(self, source: Source) -> str:
+        """Return what `source_of` takes for a source: a layer's name where it is its first output."""
+        bare = source.node is not None and self.source_of(source.node) == source
+        return source.node if bare and source.node else str(source)
+
     def inputs_of(self, sources: tuple[Source, ...]) -> set[str]:
         """Return the net's input ports that these sources need."""
         feeds = [feed for path in self.needed_by(sources) for feed in self.nodes[path].feeds.values()]

@@ -226,6 +226,7 @@ LAYERS: list[Case] = [
     *(joined(mxt.Threading(f), *(Port(("a",)) for _ in range(3))) for f in ("plus", "times")),
     *(case for f in ("sum", "mean", "max", "norm") for case in both(mxt.Aggregate(f), "a", "b")),
     *(case for f in ("sum", "mean", "max", "norm") for case in both(mxt.Aggregate(f, axes=(-1,)), "a", "b")),
+    *(made(mxt.Aggregate(f), {"Input": Port(())}) for f in ("sum", "norm")),
     *(made(mxt.Aggregate(f, axes=(0, 2)), {"Input": Port(("a", "b", 3))}) for f in ("sum", "mean", "max", "norm")),
     *(joined(mxt.Catenate(), Port(("a",), sequence=s), Port(("b",), sequence=s)) for s in (False, True)),
     joined(mxt.Catenate(-1), Port((2, "a")), Port((2, "b")), Port((2, 1))),

@@ -200,3 +200,15 @@ def test_states_that_are_not_kept_are_no_outputs_by_default() -> None:
     plan = mxt.compile_plan(net, losses={"StateOut": 0.0})
     state = mxt.NetState(trainer_net(plan), carry={"StateIn": "StateOut"})
     assert set(state(sequence(3)["Input"])) == {"add"}
+
+
+def test_what_goes_into_the_loss_is_the_output_by_default_whatever_port_it_is_of() -> None:
+    net = mxt.NetGraph(
+        {"gru": mxt.GRU(2), "loss": mxt.MeanSquaredLoss()},
+        [("Input", "gru.Input"), ("gru.State", "loss", "Loss")],
+        inputs={"Input": mxt.Sequence("t", mxt.Vector(2))},
+    )
+    state = mxt.NetState(trainer_net(mxt.compile_plan(net)))
+    found = state(sequence(3)["Input"])
+    assert set(found) == {"gru.State"}
+    np.testing.assert_array_equal(found["gru.State"], state.states["gru.State"])

@@ -73,9 +73,4 @@ def _before_losses(graph: Graph) -> dict[str, Source]:
     feeds = [graph.nodes[path].feeds[graph.nodes[path].inputs[0]] for path in losses]
     fed = [feed for feed in dict.fromkeys(feeds) if feed.node is not None and not _losses_of(graph, feed)]
     one = len(fed) == 1 and "Output" not in graph.outputs
-    return {"Output": fed[0]} if one else {_name_of(graph, feed): feed for feed in fed}
-
-
-def _name_of(graph: Graph, source: Source) -> str:
-    """Return a layer's name where the source is its first output, else that and its port's."""
-    return source.node if source.node and graph.source_of(source.node) == source else str(source)
+    return {"Output": fed[0]} if one else {graph.name_of(feed): feed for feed in fed}

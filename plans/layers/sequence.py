@@ -194,7 +194,9 @@ class Aggregate(ItemLayer):
     def lower_item(self, node: Node, symbol: Symbol) -> Symbol:
         """Aggregate over the item's axes."""
         axes = tuple(axis + 1 for axis in self._item_axes(node.ports.input_item()))
-        return AGGREGATES[self.function](symbol, axis=axes) if axes else symbol
+        if axes:
+            return AGGREGATES[self.function](symbol, axis=axes)
+        return mx.sym.abs(symbol) if self.function == "norm" else symbol  # of one number
 
 
 def sum_over_steps(node: Node, hidden: Symbol, port: PortType) -> Symbol:
