@@ -53,6 +53,7 @@ from .plans.formats.keras_weights import to_keras as to_keras
 from .plans.formats.mxnet_files import from_mxnet as from_mxnet
 from .plans.formats.mxnet_files import to_mxnet as to_mxnet
 from .plans.formats.onnx_export import to_onnx as to_onnx
+from .plans.formats.onnx_import import from_onnx as from_onnx
 from .plans.formats.safetensors_file import from_safetensors as from_safetensors
 from .plans.formats.safetensors_file import to_safetensors as to_safetensors
 from .plans.formats.symbol import from_symbol as from_symbol
@@ -186,6 +187,7 @@ __all__ = [
     "from_gluon",
     "from_keras",
     "from_mxnet",
+    "from_onnx",
     "from_safetensors",
     "from_symbol",
     "from_torch",
