@@ -107,13 +107,13 @@ def _gathered(call: Call) -> Value:
     table, indices = call.needed(0, "input"), call.needed(1, "indices").astype(np.int64)
     axis = call.get("axis", 0)
     limited((*indices.shape, *np.delete(table.shape, axis)))
-    return np.take(table, indices, axis=axis)
+    return np.asarray(np.take(table, indices, axis=axis))
 
 
 def _joined(call: Call) -> Value:
     parts = [call.needed(place, "input") for place in range(len(call.inputs))]
     limited((sum(part.size for part in parts),))
-    return np.concatenate([np.atleast_1d(part) for part in parts], axis=call.get("axis", 0))
+    return np.asarray(np.concatenate([np.atleast_1d(part) for part in parts], axis=call.get("axis", 0)))
 
 
 def _sliced(call: Call) -> Value:
@@ -180,9 +180,9 @@ def _range(call: Call) -> Value:
 
 
 def _where(call: Call) -> Value:
-    parts = [call.needed(place, "input") for place in range(3)]
-    limited(np.broadcast_shapes(*(part.shape for part in parts)))
-    return np.where(*parts)
+    chosen, left, right = (call.needed(place, "input") for place in range(3))
+    limited(np.broadcast_shapes(chosen.shape, left.shape, right.shape))
+    return np.where(chosen, left, right)
 
 
 def _two(function: Callable[[Any, Any], Any]) -> Callable[[Call], Value]:

@@ -199,6 +199,8 @@ def _attribute(attribute: Any, array_of: Any) -> Any:
         return attribute.s.decode()
     if attribute.type == kinds.STRINGS:
         return tuple(text.decode() for text in attribute.strings)
-    fields = {kinds.FLOAT: "f", kinds.INT: "i", kinds.FLOATS: "floats", kinds.INTS: "ints"}
-    found = getattr(attribute, fields[attribute.type]) if attribute.type in fields else None
-    return tuple(found) if attribute.type in {kinds.FLOATS, kinds.INTS} else found
+    numbers = {kinds.FLOATS: "floats", kinds.INTS: "ints"}
+    if attribute.type in numbers:
+        return tuple(getattr(attribute, numbers[attribute.type]))
+    number = {kinds.FLOAT: "f", kinds.INT: "i"}
+    return getattr(attribute, number[attribute.type]) if attribute.type in number else None

@@ -144,13 +144,7 @@ class _Reading:
         used = frozenset(place for place, name in enumerate(node.outputs) if self._readers[name])
         try:
             call = Call(self._build, node, self._file.opset, tuple(map(self._value, node.inputs)), used)
-            found = fold(call)
-            if found is None and node.operator not in OPERATORS:
-                raise NetError(f"this operator is not read; those that are: {', '.join(sorted(OPERATORS))}")
-            found = OPERATORS[node.operator](call) if found is None else found
-            if max(used, default=0) >= len(found) or any(found[place] is None for place in used):
-                raise NetError("not all of its outputs that something reads are read here")
-            return found
+            return _run(call)
         except NetError as error:
             raise NetError(f"{node}: {error}") from error
         except (*UNREADABLE, MemoryError) as error:
@@ -170,6 +164,17 @@ class _Reading:
         if tensor.source.node is not None:
             return tensor.source
         raise NetError(f'its output "{name}" is its input "{tensor.source.port}" itself, without a layer between them')
+
+
+def _run(call: Call) -> list[Value | None]:
+    """Return the outputs of a node."""
+    found = fold(call)
+    if found is None and call.node.operator not in OPERATORS:
+        raise NetError(f"this operator is not read; those that are: {', '.join(sorted(OPERATORS))}")
+    found = OPERATORS[call.node.operator](call) if found is None else found
+    if max(call.used, default=0) >= len(found) or any(found[place] is None for place in call.used):
+        raise NetError("has an output that something reads and that is not read here")
+    return found
 
 
 def _constants(file: OnnxFile, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

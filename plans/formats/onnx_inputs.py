@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import ArgumentError, NetError
 from ..graph import Source
@@ -17,7 +18,7 @@ RECURRENT = ("GRU", "LSTM", "RNN")
 #: Operators whose first input has the axes of their output.
 KEEPING = (
     "Abs", "Cast", "Cos", "Dropout", "Erf", "Exp", "Gelu", "Identity", "LayerNormalization", "Log", "MatMul", "Neg",
-    "Reciprocal", "Relu", "Selu", "Sigmoid", "Sin", "Softmax", "Softplus", "Softsign", "Sqrt", "Tanh",
+    "Reciprocal", "Relu", "Selu", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Softsign", "Sqrt", "Tanh",
 )  # fmt: skip
 Axes = tuple[Axis, ...]
 
@@ -32,7 +33,7 @@ class Needs:
     """
 
     file: OnnxFile
-    constants: Mapping[str, np.ndarray]
+    constants: Mapping[str, NDArray[Any]]
 
     def __post_init__(self) -> None:
         """Go through the nodes."""
@@ -111,9 +112,7 @@ class Inputs:
             ArgumentError: The given one does not fit the file.
         """
         if not port.shape:
-            raise NetError(
-                f'its input "{name}" has no axes, and so no batch; give its value in arrays={{"{name}": ...}}'
-            )
+            raise NetError(f'its input "{name}" has no axes, and so no batch; give its value, arrays={{"{name}": ...}}')
         needed = self._needs.axes.get(name)
         if needed is not None and len(needed) != len(port.shape):
             needed = None

@@ -69,8 +69,8 @@ def embedding(call: Call) -> list[Value | None]:
     table = call.needed(0, "table")
     if table.ndim != 2 or call.get("axis", 0) != 0 or not isinstance(item_of(indices.port), Index):
         raise NetError(
-            f"takes rows of an array of shape {table.shape} by {indices.port!r}; what is read is a matrix, and an Index, "
-            f"as in inputs={{...: Index({len(table)})}}"
+            f"takes rows of an array of shape {table.shape} by {indices.port!r}; what is read is a matrix, and an "
+            f"Index, as in inputs={{...: Index({len(table)})}}"
         )
     return [call.add(Embedding(table.shape[1]), indices, {"Weights": table})["Output"].seen_as(*indices.axes, 0)]
 

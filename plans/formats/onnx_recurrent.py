@@ -132,7 +132,7 @@ def recurrent(call: Call) -> list[Value | None]:
 
 def _batch_first(call: Call) -> bool:
     call.refuse_unless("layout", 0, 1)
-    return call.get("layout", 0) == 1
+    return bool(call.get("layout", 0))
 
 
 def _steps(call: Call) -> Tensor:
@@ -279,8 +279,8 @@ def _check_lengths(call: Call) -> None:
     steps = call.tensor().extent(TIME)
     if not (lengths == call.build.fixed.get(str(steps), steps)).all():
         raise NetError(
-            f"its sequence_lens are the constants {lengths.tolist()}; leave them out of arrays=: lengths come with each "
-            f"batch"
+            f"its sequence_lens are the constants {lengths.tolist()}; leave them out of arrays=: lengths come with "
+            f"each batch"
         )
 
 
