@@ -37,13 +37,16 @@ def last_of_both(net: Any, x: Any) -> Any:
 
 
 NETS: dict[str, Net] = {
-    "lstm": Net(lambda net, x: net.linear(net.lstm(x)[0]), lstm=nn.LSTM(3, 4, batch_first=True), linear=nn.Linear(4, 2)),
-    "gru": Net(lambda net, x: net.linear(net.gru(x)[1][-1]), gru=nn.GRU(3, 4, 2, batch_first=True), linear=nn.Linear(4, 2)),
+    "lstm": Net(lambda net, x: net.linear(net.lstm(x)[0]), lstm=nn.LSTM(3, 4, batch_first=True),
+                linear=nn.Linear(4, 2)),
+    "gru": Net(lambda net, x: net.linear(net.gru(x)[1][-1]), gru=nn.GRU(3, 4, 2, batch_first=True),
+               linear=nn.Linear(4, 2)),
     "rnn": Net(lambda net, x: net.linear(net.rnn(x)[0][:, -1]), rnn=nn.RNN(3, 4, batch_first=True, nonlinearity="relu"),
                linear=nn.Linear(4, 2)),
-    "bidirectional": Net(last_of_both, lstm=nn.LSTM(3, 4, batch_first=True, bidirectional=True), linear=nn.Linear(8, 2)),
-    "two_layers": Net(lambda net, x: net.linear(net.gru(x)[0]), gru=nn.GRU(3, 4, 2, batch_first=True, bidirectional=True),
-                      linear=nn.Linear(8, 2)),
+    "bidirectional": Net(last_of_both, lstm=nn.LSTM(3, 4, batch_first=True, bidirectional=True),
+                         linear=nn.Linear(8, 2)),
+    "two_layers": Net(lambda net, x: net.linear(net.gru(x)[0]),
+                      gru=nn.GRU(3, 4, 2, batch_first=True, bidirectional=True), linear=nn.Linear(8, 2)),
     "states": Net(lambda net, x, h, c: net.lstm(x, (h, c)), lstm=nn.LSTM(3, 4, batch_first=True)),
     "words": Net(lambda net, x: net.linear(net.norm(net.lstm(net.embedding(x))[0])), embedding=nn.Embedding(7, 3),
                  lstm=nn.LSTM(3, 4, batch_first=True), norm=nn.LayerNorm(4), linear=nn.Linear(4, 2)),
@@ -72,9 +75,16 @@ def inputs_of(name: str) -> tuple[Any, ...]:
 def strip(path: Path) -> None:
     """Remove what the exporter says of where the code was."""
     model = onnx.load(path)
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+    for part in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+    ):
         del part.metadata_props[:]
-    del model.graph.value_info[:]
+    del graph.value_info[:]
     onnx.save(model, path)
 
 
@@ -103,9 +113,7 @@ def write(name: str, dynamo: bool) -> dict[str, Any]:
     given = net(*inputs)
     flat = [given] if name != "states" else [given[0], *given[1]]
     with torch.no_grad():
-        return {
-            f"{file}/{port}": value.detach().numpy() for port, value in zip([*names, *outputs], [*inputs, *flat])
-        }
+        return {f"{file}/{port}": value.detach().numpy() for port, value in zip([*names, *outputs], [*inputs, *flat])}
 
 
 if __name__ == "__main__":

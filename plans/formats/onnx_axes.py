@@ -162,6 +162,8 @@ def concat(call: Call) -> list[Value | None]:
         if axis_within(call.get("axis", 0), len(first.parts[0].axes)) == first.axis:
             return [Stack(tuple(part for found in stacks if found for part in found.parts), first.axis)]
     tensors = [call.tensor(place) for place in range(len(values))]
+    if len(tensors) == 1:
+        return [tensors[0]]
     place = axis_within(call.get("axis", 0), len(tensors[0].axes))
     if len({tensor.axes for tensor in tensors}) > 1:
         raise NetError(f"joins {' and '.join(tensor.shown() for tensor in tensors)}; what is read has the same axes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ArgumentError, NetError
+from ...errors import ArgumentError, FileFormatError, NetError
 from ..graph import Source, reached
 from ..layers.base import Layer, MismatchError, Ports
 from ..layers.elementwise import Catenate, Flatten, Reshape
@@ -26,21 +27,36 @@ class Builder:
 
     Attributes:
         reserved: Names that no layer may have: those of the net's ports.
+        allowance: How many numbers may still be made from those in the file, so that a small file makes no large net.
         fixed: The extents, by symbol, that a file has where ours differ from batch to batch.
     """
 
     reserved: set[str]
+    allowance: int
     fixed: dict[str, int] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
     feeds: dict[tuple[str, str], Source] = field(default_factory=dict)
     types: dict[Source, PortType] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
 
     def name(self, wanted: str) -> str:
         """Return a name for a layer that nothing has yet."""
-        taken = self.reserved | self.layers.keys()
-        names = (wanted if number == 1 else f"{wanted}_{number}" for number in range(1, len(taken) + 2))
-        return next(name for name in names if name not in taken)
+        name = wanted
+        while name in self.reserved or name in self.layers:
+            self.numbers[wanted] = self.numbers.get(wanted, 1) + 1
+            name = f"{wanted}_{self.numbers[wanted]}"
+        return name
+
+    def spend(self, shape: Sequence[int]) -> None:
+        """Count the numbers of an array that is to be made.
+
+        Raises:
+            FileFormatError: They are far more than the file has.
+        """
+        self.allowance -= math.prod(shape)
+        if self.allowance < 0:
+            raise FileFormatError(f"makes an array of shape {tuple(shape)}, and so far more numbers than the file has")
 
     def add(
         self, wanted: str, layer: Layer, inputs: Mapping[str, Tensor], arrays: Mapping[str, NDArray[Any]]
@@ -62,10 +78,14 @@ class Builder:
             declared = layer.declare(ports) if arrays else {}
         except MismatchError as mismatch:
             raise NetError(f"as {layer!r}: {mismatch}") from None
+        if None in ports.outputs.values():
+            raise NetError(f"as {layer!r}: the type of its output does not follow from what it gets")
         _check_arrays(layer, declared, arrays)
         self.layers[name] = layer
         self.feeds.update({(name, port): tensor.source for port, tensor in inputs.items()})
-        self.arrays.update({f"{name}.{array}": _own(found) for array, found in arrays.items()})
+        for array, values in arrays.items():
+            self.spend(values.shape)
+            self.arrays[f"{name}.{array}"] = _own(values)
         found = {port: Tensor(Source(name, port), ports.output(port), ()) for port in layer.output_ports()}
         self.types.update({tensor.source: tensor.port for tensor in found.values()})
         return found
@@ -172,6 +192,8 @@ class Call:
                 else "the net's inputs; give it in arrays= if it is one"
             )
             raise NetError(f"its {what} must be constant, and depends on {kind}")
+        if found is not None and not found.size and found.ndim > 1:
+            raise FileFormatError(f"its {what} is of shape {found.shape}, without a number")
         return found
 
     def needed(self, place: int, what: str) -> NDArray[Any]:

@@ -19,18 +19,6 @@ from .onnx_file import DTYPES
 from .onnx_values import Fill, Stack, Tensor, Value, uniform
 
 Constant = NDArray[Any]
-MOST_ELEMENTS = 2**24  # of a constant that a file makes from few bytes
-
-
-def limited(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape of so few elements that a constant may have it.
-
-    Raises:
-        NetError: There are more.
-    """
-    if math.prod(shape) > MOST_ELEMENTS:
-        raise NetError(f"makes a constant of shape {tuple(shape)}; at most {MOST_ELEMENTS} elements are read")
-    return tuple(shape)
 
 
 def fold(call: Call) -> list[Value | None] | None:
@@ -87,16 +75,21 @@ def _extents(call: Call, place: int) -> tuple[int, ...] | None:
     return None if any(isinstance(extent, str) for extent in found) else tuple(map(int, found))
 
 
+def _spread(call: Call, found: Any, shape: tuple[int, ...]) -> Constant:
+    call.build.spend(shape)
+    return np.broadcast_to(found, shape)
+
+
 def _filled(call: Call) -> Value:
     value = call.node.attributes.get("value", np.zeros(1, np.float32)).reshape(-1)
     shape = _extents(call, 0)
-    return Fill(float(value[0])) if shape is None else np.broadcast_to(value[0], limited(shape))
+    return Fill(float(value[0])) if shape is None else _spread(call, value[0], shape)
 
 
 def _expanded(call: Call) -> Value:
     found, shape = call.needed(0, "input"), _extents(call, 1)
     if shape is not None:
-        return np.broadcast_to(found, limited(np.broadcast_shapes(found.shape, shape)))
+        return _spread(call, found, np.broadcast_shapes(found.shape, shape))
     number = uniform(found)
     if number is None:
         raise NetError("repeats a constant of several numbers over a batch; what is read is one number")
@@ -106,13 +99,13 @@ def _expanded(call: Call) -> Value:
 def _gathered(call: Call) -> Value:
     table, indices = call.needed(0, "input"), call.needed(1, "indices").astype(np.int64)
     axis = call.get("axis", 0)
-    limited((*indices.shape, *np.delete(table.shape, axis)))
+    call.build.spend((*indices.shape, *np.delete(table.shape, axis)))
     return np.asarray(np.take(table, indices, axis=axis))
 
 
 def _joined(call: Call) -> Value:
     parts = [call.needed(place, "input") for place in range(len(call.inputs))]
-    limited((sum(part.size for part in parts),))
+    call.build.spend((sum(part.size for part in parts),))
     return np.asarray(np.concatenate([np.atleast_1d(part) for part in parts], axis=call.get("axis", 0)))
 
 
@@ -156,6 +149,7 @@ def _reshaped(call: Call) -> Value:
     found, shape = call.needed(0, "input"), _extents(call, 1)
     if shape is None:
         raise NetError("gives a constant a shape that depends on a batch")
+    call.build.spend(found.shape)
     return found.reshape([found.shape[place] if extent == 0 else extent for place, extent in enumerate(shape)])
 
 
@@ -170,25 +164,26 @@ def _same(call: Call) -> Value:
 def _cast(call: Call) -> Value:
     found = call.needed(0, "input")
     dtype = DTYPES[call.get("to", 0)][0]
+    call.build.spend(found.shape)
     return found if found.dtype == object else found.astype(dtype)
 
 
 def _range(call: Call) -> Value:
     begin, end, step = (call.needed(place, "limits").item() for place in range(3))
-    limited((max(0, math.ceil((end - begin) / step)),))
+    call.build.spend((max(0, math.ceil((end - begin) / step)),))
     return np.arange(begin, end, step)
 
 
 def _where(call: Call) -> Value:
     chosen, left, right = (call.needed(place, "input") for place in range(3))
-    limited(np.broadcast_shapes(chosen.shape, left.shape, right.shape))
+    call.build.spend(np.broadcast_shapes(chosen.shape, left.shape, right.shape))
     return np.where(chosen, left, right)
 
 
 def _two(function: Callable[[Any, Any], Any]) -> Callable[[Call], Value]:
     def computed(call: Call) -> Value:
         left, right = call.needed(0, "input"), call.needed(1, "input")
-        limited(np.broadcast_shapes(left.shape, right.shape))
+        call.build.spend(np.broadcast_shapes(left.shape, right.shape))
         if function is not operator.eq and object in {left.dtype, right.dtype}:
             raise NetError("computes with the size of a batch, which is known only once there is one")
         with np.errstate(all="ignore"):

@@ -24,6 +24,8 @@ from .onnx_inputs import Inputs, Needs
 from .onnx_operators import OPERATORS
 from .onnx_values import Tensor, Value
 
+LEAST, COPIES = 2**20, 16  # numbers that any file may make, and how many from each that it has
+
 
 def from_onnx(
     path: str | os.PathLike[str], *, inputs: InputTypes = NO_ENTRIES, arrays: Mapping[str, ArrayLike] = NO_ENTRIES
@@ -84,6 +86,10 @@ def from_onnx(
         return _Reading(file, given, values).net()
     except (ArgumentError, NetError) as error:
         raise type(error)(f"{name!r}: {error}") from error
+    except FileFormatError:
+        raise
+    except UNREADABLE as error:
+        raise FileFormatError(f"{name!r} cannot be read: {_text(error)}") from error
 
 
 def _checked_inputs(inputs: object) -> dict[str, PortType]:
@@ -106,12 +112,16 @@ def _checked_arrays(arrays: object) -> dict[str, NDArray[Any]]:
     return found
 
 
+def _numbers(file: OnnxFile, values: Mapping[str, NDArray[Any]]) -> int:
+    return sum(array.size for array in (*file.constants.values(), *values.values()))
+
+
 class _Reading:
     """A file on its way to a net."""
 
     def __init__(self, file: OnnxFile, given: Mapping[str, PortType], values: Mapping[str, NDArray[Any]]) -> None:
         self._file = file
-        self._build = Builder(reserved={*file.inputs, *file.outputs})
+        self._build = Builder({*file.inputs, *file.outputs}, LEAST + COPIES * _numbers(file, values))
         self._values: dict[str, Value | None] = {**file.constants, **values}
         self._readers = Counter((*(name for node in file.nodes for name in node.inputs), *file.outputs))
         self._ports: dict[str, PortType] = {}

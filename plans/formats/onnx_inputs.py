@@ -183,9 +183,10 @@ def _axes_of(name: str, port: Input, needed: Axes | None, known: PortType) -> Ax
         return needed
     tails: list[Axes] = [(0,) * len(shape)]
     if isinstance(known, Sequence):
-        moving = next((place for place, extent in enumerate(port.shape) if place and not isinstance(extent, int)), 1)
-        places = sorted(range(len(shape) + 1), key=lambda place: place != moving - 1)
-        tails = [(*(0,) * place, TIME, *(0,) * (len(shape) - place)) for place in places]
+        behind = port.shape[1:]
+        moving = [place for place, extent in enumerate(behind) if not isinstance(extent, int)]
+        places = moving or range(len(behind))
+        tails = [(*(0,) * place, TIME, *(0,) * (len(behind) - place - 1)) for place in places]
     for tail in tails:
         if _fits((BATCH, *tail), port, known):
             return (BATCH, *tail)

@@ -167,7 +167,7 @@ def layer_norm(call: Call) -> list[Value | None]:
     if x.axes[axis:] != tuple(range(len(x.shape))) or not x.shape:
         raise NetError(f"normalizes the axes from {axis} on of {x.shown()}; what is read is all axes of the item")
     if biases is None:
-        biases = np.zeros(x.shape, scaling.dtype)
+        biases = np.zeros((), scaling.dtype)
     arrays = {name: np.broadcast_to(found, x.shape) for name, found in (("Scaling", scaling), ("Biases", biases))}
     layer = LayerNorm(float(call.get("epsilon", 1e-5)))
     return [call.add(layer, x, arrays)["Output"].seen_as(*x.axes)]

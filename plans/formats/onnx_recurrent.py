@@ -153,11 +153,13 @@ def _weights(call: Call, directions: int) -> list[dict[str, NDArray[Any]]]:
     gates = GATES[call.node.operator]
     size = recurrence.shape[-1]
     rows = len(gates) * size
-    biases = call.constant(3, "B")
-    if biases is None:
-        biases = np.zeros((directions, 2 * rows), weights.dtype)
-    expected = {"W": (weights, (directions, rows, weights.shape[-1])), "R": (recurrence, (directions, rows, size))}
-    for name, (array, shape) in {**expected, "B": (biases, (directions, 2 * rows))}.items():
+    found = call.constant(3, "B")
+    biases = np.broadcast_to(np.zeros((), weights.dtype), (directions, 2 * rows)) if found is None else found
+    for name, array, shape in (
+        ("W", weights, (directions, rows, weights.shape[-1])),
+        ("R", recurrence, (directions, rows, size)),
+        ("B", biases, (directions, 2 * rows)),
+    ):
         if array.shape != shape:
             raise ArgumentError(f"its {name} has the shape {array.shape}, and not {shape}")
     if call.get("hidden_size", size) != size:
