@@ -36,6 +36,7 @@ def last_of_both(net: Any, x: Any) -> Any:
     return net.linear(torch.cat([state[-2], state[-1]], 1))
 
 
+torch.manual_seed(0)
 NETS: dict[str, Net] = {
     "lstm": Net(lambda net, x: net.linear(net.lstm(x)[0]), lstm=nn.LSTM(3, 4, batch_first=True),
                 linear=nn.Linear(4, 2)),
@@ -75,14 +76,8 @@ def inputs_of(name: str) -> tuple[Any, ...]:
 def strip(path: Path) -> None:
     """Remove what the exporter says of where the code was."""
     model = onnx.load(path)
-    for part in (
-        model,
-        model.graph,
-        *model.graph.node,
-        *model.graph.value_info,
-        *model.graph.input,
-        *model.graph.output,
-    ):
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output):
         del part.metadata_props[:]
     del graph.value_info[:]
     onnx.save(model, path)
@@ -90,7 +85,6 @@ def strip(path: Path) -> None:
 
 def write(name: str, dynamo: bool) -> dict[str, Any]:
     """Write a net; return inputs and outputs by name."""
-    torch.manual_seed(0)
     net, inputs = NETS[name].eval(), inputs_of(name)
     names = ["x", "h", "c"][: len(inputs)]
     outputs = ["y", "h_n", "c_n"][: len(inputs)]

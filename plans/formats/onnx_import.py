@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from .onnx_constants import fold
 from .onnx_file import FileNode, OnnxFile, read_file
 from .onnx_inputs import Inputs, Needs
 from .onnx_operators import OPERATORS
-from .onnx_values import Tensor, Value
+from .onnx_values import Stack, Tensor, Value
 
 LEAST, COPIES = 2**20, 16  # numbers that any file may make, and how many from each that it has
 
@@ -32,9 +32,10 @@ def from_onnx(
 ) -> NetGraph:
     """Return the net in an ONNX file, of layers of this package, with its arrays; runs no code of the file.
 
-    Ports have the names of the file and are batch first, ``(batch, [t,] *item)``, whatever the order of axes in the
-    file; axes of extent 1 that only ONNX needs, as that of an LSTM's directions, are left out. Lengths come with each
-    batch, in place of an input ``sequence_lens``; initial states that are inputs of the file are states of the net.
+    Ports have the names of the file, with "_" in place of dots. They are batch first, ``(batch, [t,] *item)``,
+    whatever the order of axes in the file, and without the axes of extent 1 that only ONNX needs, as that of an LSTM's
+    directions. Lengths come with each batch, in place of an input ``sequence_lens``; initial states that are inputs of
+    the file are states of the net.
 
     Args:
         path: The file; its operators are of version 7 to 22, and its tensors in the file itself.
@@ -121,17 +122,18 @@ class _Reading:
 
     def __init__(self, file: OnnxFile, given: Mapping[str, PortType], values: Mapping[str, NDArray[Any]]) -> None:
         self._file = file
-        self._build = Builder({*file.inputs, *file.outputs}, LEAST + COPIES * _numbers(file, values))
+        self._shown = _port_names((*file.inputs, *file.outputs))
+        self._build = Builder(set(self._shown.values()), LEAST + COPIES * _numbers(file, values))
         self._values: dict[str, Value | None] = {**file.constants, **values}
         self._readers = Counter((*(name for node in file.nodes for name in node.inputs), *file.outputs))
         self._ports: dict[str, PortType] = {}
         made = Inputs(Needs(file, _constants(file, values)), given, self._build.fixed)
         for name, port in file.inputs.items():
             if name not in values and name in self._readers:
-                tensor = made.tensor(name, port)
+                tensor = made.tensor(name, port, self._shown[name])
                 self._keep(name, tensor)
                 self._build.types[tensor.source] = tensor.port
-                self._ports[name] = made.type_of(name, tensor, port)
+                self._ports[self._shown[name]] = made.type_of(name, tensor, port)
 
     def net(self) -> NetGraph:
         """Return the net.
@@ -143,12 +145,15 @@ class _Reading:
         for node in self._file.nodes:
             for name, value in zip(node.outputs, self._outputs(node)):
                 self._keep(name, value)
-        outputs = {name: self._output(name) for name in self._file.outputs}
+        outputs = {self._shown[name]: self._output(name) for name in self._file.outputs}
         return self._build.net(self._ports, outputs)
 
     def _keep(self, name: str, value: Value | None) -> None:
-        shared = isinstance(value, Tensor) and self._readers[name] != 1
-        self._values[name] = replace(value, private=False) if shared else value  # type: ignore[type-var]  # by `shared`
+        if self._readers[name] != 1 and isinstance(value, Tensor):
+            value = replace(value, private=False)
+        elif self._readers[name] != 1 and isinstance(value, Stack):
+            value = replace(value, parts=tuple(replace(part, private=False) for part in value.parts))
+        self._values[name] = value
 
     def _outputs(self, node: FileNode) -> list[Value | None]:
         used = frozenset(place for place, name in enumerate(node.outputs) if self._readers[name])
@@ -185,6 +190,15 @@ def _run(call: Call) -> list[Value | None]:
     if max(call.used, default=0) >= len(found) or any(found[place] is None for place in call.used):
         raise NetError("has an output that something reads and that is not read here")
     return found
+
+
+def _port_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the name that each port has in the net: without dots, and none twice."""
+    shown: dict[str, str] = {}
+    for name in names:
+        plain = "".join(letter if letter.isprintable() and letter != "." else "_" for letter in name)
+        shown[name] = plain if plain not in shown.values() else f"{plain}_{len(shown)}"
+    return shown
 
 
 def _constants(file: OnnxFile, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

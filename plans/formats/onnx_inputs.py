@@ -104,8 +104,8 @@ class Inputs:
         self._needs, self._given, self._fixed = needs, given, fixed
         self._lengths: dict[int | None, str] = {}
 
-    def tensor(self, name: str, port: Input) -> Tensor:
-        """Return an input with its type and its axes.
+    def tensor(self, name: str, port: Input, shown: str) -> Tensor:
+        """Return an input with its type and its axes, under the name that it has in the net.
 
         Raises:
             NetError: The type does not follow from the file.
@@ -121,7 +121,7 @@ class Inputs:
         self._note(axes, port, known)
         if known is None:
             known = self._type(name, port, axes)
-        return Tensor(Source(None, name), on_device(known), _numbered(axes))
+        return Tensor(Source(None, shown), on_device(known), _numbered(axes))
 
     def type_of(self, name: str, tensor: Tensor, port: Input) -> PortType:
         """Return the type of the net's port: with the dtype in which it travels."""
