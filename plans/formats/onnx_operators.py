@@ -16,8 +16,8 @@ from ..types import Index, item_of
 from .onnx_arithmetic import FUNCTIONS, THREADED, function, threaded
 from .onnx_axes import concat, flatten, gather, identity, reshape, slice_, split, squeeze, transpose, unsqueeze
 from .onnx_builder import Call
+from .onnx_cells import recurrent
 from .onnx_constants import axis_within
-from .onnx_recurrent import recurrent
 from .onnx_values import BATCH, ONE, TIME, Axis, Tensor, Value, ascending, renumbered, uniform
 
 Operator = Callable[[Call], "list[Value | None]"]
