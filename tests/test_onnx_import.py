@@ -93,6 +93,14 @@ LAST_STEP = (
     "b = Constant <value_ints = [-1]> () e = Constant <value_ints = [9223372036854775807]> () "
     "a = Constant <value_ints = [1]> () s = Slice(x, b, e, a) y = Squeeze(s, a)"
 )
+REVERSED = (
+    "b = Constant <value_ints = [-1]> () e = Constant <value_ints = [-9223372036854775807]> () "
+    "a = Constant <value_ints = [1]> () y = Slice(x, b, e, a, b)"
+)
+BY_ROWS = (
+    "s = Constant <value_ints = [-1, 3]> () a = Reshape(x, s) b = Gemm(a, w) n = Shape <end = 2> (x) "
+    "four = Constant <value_ints = [4]> () t = Concat <axis = 0> (n, four) y = Reshape(b, t)"
+)
 TURNED = "a = Transpose <perm = [0, 2, 1]> (x) {} y = Transpose <perm = [0, 2, 1]> (c)"
 ITEMS: list[tuple[int, str, str, Shapes]] = [
     *((20, VECTOR, f"y = {name}(x)", {}) for name in FUNCTIONS),
@@ -152,6 +160,8 @@ ITEMS: list[tuple[int, str, str, Shapes]] = [
     (17, SEQUENCE, "a = Constant <value_ints = [2]> () y = ReduceSum <keepdims = 0> (x, a)", {}),
     (17, SEQUENCE, "i = Constant <value_int = -1> () y = Gather <axis = 1> (x, i)", {}),
     (17, SEQUENCE, LAST_STEP, {}),
+    (17, SEQUENCE, REVERSED, {}),
+    (17, SEQUENCE, BY_ROWS, {"w": (3, 4)}),
     (9, SEQUENCE, "s = Slice <starts = [-1], ends = [2147483647], axes = [1]> (x) y = Squeeze <axes = [1]> (s)", {}),
     (17, VECTOR, "a = Constant <value_ints = [-1]> () b = Unsqueeze(x, a) y = Tanh(b)", {}),
     (17, "float[batch, 5, 2] x", "s = Constant <value_ints = [0, 10]> () a = Reshape(x, s) y = Gemm(a, w)",
@@ -366,7 +376,9 @@ REFUSALS: list[tuple[str, str, Shapes, str]] = [
     (IMAGE, "y = MaxPool <kernel_shape = [2, 2], ceil_mode = 1> (x)", {}, "ceil_mode is 1"),
     (IMAGE, "y = Softmax <axis = 1> (x)", {}, "the last axis of the item"),
     (IMAGE, "y = ReduceMean <axes = [0]> (x)", {}, "reduces the batch"),
-    (SEQUENCE, "s = Constant <value_ints = [-1, 3]> () y = Reshape(x, s)", {}, "leaves batch and time as they are"),
+    (SEQUENCE, "s = Constant <value_ints = [-1, 1]> () y = Reshape(x, s)", {}, "leaves batch and time as they are"),
+    (SEQUENCE, "s = Constant <value_ints = [-1, 3]> () a = Reshape(x, s) y = ReduceMax <axes = [0]> (a)", {},
+     "reduces the batch"),
     (SEQUENCE, "y = Flatten(x)", {}, "leaves batch and time as they are"),
     (SEQUENCE, "a = Tanh(x) y = Concat <axis = 1> (a, x)", {}, "joins along the time"),
     (SEQUENCE, "a = Constant <value_ints = [1]> () b = Constant <value_ints = [2]> () y = Slice(x, a, b, a)", {},

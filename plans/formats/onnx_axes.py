@@ -7,10 +7,10 @@ from typing import Any
 
 from ...errors import ArgumentError, NetError
 from ..layers.elementwise import Catenate
-from ..layers.sequence import SequenceLast
+from ..layers.sequence import SequenceLast, SequenceReverse
 from .onnx_builder import Call
 from .onnx_constants import axis_within, slices
-from .onnx_values import ONE, TIME, Axis, Stack, Tensor, Value, ascending, renumbered
+from .onnx_values import ONE, ROWS, TIME, Axis, Stack, Tensor, Value, ascending, renumbered
 
 FAR = 2**31 - 1  # an end of a slice that is beyond all
 
@@ -92,6 +92,7 @@ def reshaped(call: Call, x: Tensor, target: list[Any]) -> Tensor:
     Raises:
         NetError: Axes of the batch or the time would be mixed with others.
     """
+    x = _by_rows(x, target)
     extents = [x.extent(axis) for axis in x.axes]
     target = _resolved(extents, _with_symbols(call, extents, target))
     before, after = _between_symbols(extents), _between_symbols(target)
@@ -115,6 +116,17 @@ def reshaped(call: Call, x: Tensor, target: list[Any]) -> Tensor:
             axes.append(len(shape))
             shape.append(extent)
     return call.reshaped(x, tuple(shape)).seen_as(*axes)
+
+
+def _by_rows(x: Tensor, target: list[Any]) -> Tensor:
+    """Return a tensor whose axes of batch and time are one where they become one, and two where they become two."""
+    size = math.prod(extent for extent in map(x.extent, x.axes) if isinstance(extent, int))
+    behind = [extent for extent in target[1:] if isinstance(extent, int)]
+    rows = target[:1] == [-1] and len(behind) == len(target) - 1 and math.prod(behind) == size
+    if x.axes[0] in ROWS and not rows:
+        return x.seen_as(*ROWS[str(x.axes[0])], *x.axes[1:])
+    one = next((name for name, both in ROWS.items() if x.axes[:2] == both), None)
+    return x.seen_as(one, *x.axes[2:]) if rows and one is not None else x
 
 
 def _with_symbols(call: Call, extents: list[Any], target: list[Any]) -> list[Any]:
@@ -190,7 +202,7 @@ def gather(call: Call) -> list[Value | None]:
     if index.size != 1 or index.ndim > 1:
         raise NetError(f"takes the indices {index.tolist()}; what is read is one: the last step, or a part of a stack")
     number = int(index.reshape(-1)[0])
-    found = taken(call, call.get("axis", 0), number, number + 1)
+    found = taken(call, call.get("axis", 0), number, number + 1 or FAR)
     if index.ndim:
         return [found]
     assert isinstance(found, Tensor)  # of one index
@@ -205,25 +217,34 @@ def slice_(call: Call) -> list[Value | None]:
     cuts = [cut for cut in slices(call, rank) if (cut[1], cut[3]) != (0, 1) or cut[2] < FAR]
     if not cuts:
         return [found]
-    if len(cuts) > 1 or cuts[0][3] != 1:
-        raise NetError("cuts several axes, or with a step; what is read is the last step, or parts of a stack")
-    axis, begin, end, _ = cuts[0]
+    axis, begin, end, step = cuts[0]
+    if (
+        len(cuts) == 1
+        and step == -1
+        and (begin == -1 or begin >= FAR)
+        and end < -FAR
+        and call.tensor().axes[axis] == TIME
+    ):
+        x = call.tensor()
+        return [call.add(SequenceReverse(), x)["Output"].seen_as(*x.axes)]
+    if len(cuts) > 1 or step != 1:
+        raise NetError("cuts several axes, or with a step; what is read is the last step, or all steps backwards")
     return [taken(call, axis, begin, end)]
 
 
 def taken(call: Call, axis: int, begin: int, end: int) -> Value:
-    """Return what is between two indices along an axis, the end 0 after -1 being the end of all."""
+    """Return what is between two indices along an axis."""
     found = call.inputs[0]
     if isinstance(found, (Tensor, Stack)):
         stack = _parts(found)
         axes = stack.parts[0].axes if stack else call.tensor().axes
         place = axis_within(axis, len(axes))
         if stack is not None and place == stack.axis:
-            chosen = stack.parts[slice(begin, end if begin >= 0 or end else None)]
+            chosen = stack.parts[begin:end]
             if chosen:
                 return chosen[0] if len(chosen) == 1 else Stack(chosen, place)
         x = call.tensor()
-        last = begin == -1 and (end == 0 or end >= FAR)
+        last = begin == -1 and end >= FAR
         steps = call.build.fixed.get(str(x.extent(x.axes[place])))
         if x.axes[place] == TIME and (last or (steps is not None and (begin, min(end, steps)) == (steps - 1, steps))):
             axes = (*x.axes[:place], ONE, *x.axes[place + 1 :])

@@ -223,7 +223,7 @@ def reduction(call: Call) -> list[Value | None]:
 def _aggregated(call: Call, kind: str, x: Tensor, places: set[int]) -> Tensor:
     """Return an aggregate over axes, which are of extent 1 then."""
     gone = [x.axes[place] for place in sorted(places)]
-    if BATCH in gone:
+    if any(isinstance(axis, str) and axis not in {ONE, TIME} for axis in gone):
         raise NetError(f"reduces the batch of {x.shown()}; what is read is axes of the item, or the time")
     items = {axis for axis in gone if isinstance(axis, int)}
     if items:

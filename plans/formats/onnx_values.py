@@ -17,6 +17,8 @@ from ..types import PortType, Sequence, item_of
 
 BATCH, TIME = "batch", "time"
 ONE = "one"  # an axis of extent 1 that ours has not
+#: Axes of batch and time that were made one, in either order.
+ROWS = {"batch and time": (BATCH, TIME), "time and batch": (TIME, BATCH)}
 Axis = Union[int, str]  # a number: that axis of the item
 
 
