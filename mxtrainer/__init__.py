@@ -52,8 +52,8 @@ from .plans.formats.keras_weights import from_keras as from_keras
 from .plans.formats.keras_weights import to_keras as to_keras
 from .plans.formats.mxnet_files import from_mxnet as from_mxnet
 from .plans.formats.mxnet_files import to_mxnet as to_mxnet
-from .plans.formats.onnx_export import to_onnx as to_onnx
-from .plans.formats.onnx_import import from_onnx as from_onnx
+from .plans.formats.onnx_reader.read import from_onnx as from_onnx
+from .plans.formats.onnx_writer.export import to_onnx as to_onnx
 from .plans.formats.safetensors_file import from_safetensors as from_safetensors
 from .plans.formats.safetensors_file import to_safetensors as to_safetensors
 from .plans.formats.symbol import from_symbol as from_symbol

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
-from mxtrainer.plans.formats import onnx_export, onnx_functions, onnx_layers
+from mxtrainer.plans.formats.onnx_writer import export, functions, layers
 from mxtrainer.plans.layers.base import Layer
 from mxtrainer.plans.layers.elementwise import FUNCTIONS, THREADED, ShapeKeeping
 from mxtrainer.values import register
@@ -131,13 +131,13 @@ def test_layer_gives_what_the_oracle_and_the_engine_give(case: Case, path: Path)
 def test_every_layer_is_exported_or_refused_in_a_test() -> None:
     known = {kind for kind in vars(mxt).values() if isinstance(kind, type) and issubclass(kind, Layer)}
     losses = {kind for kind in known if kind.is_loss}
-    assert set(onnx_layers.LAYERS) == known - losses - {mxt.NetGraph, mxt.Fold, mxt.SymbolLayer}
-    assert set(onnx_layers.LAYERS) <= {type(case.layer) for case in EXPORTED}
+    assert set(layers.LAYERS) == known - losses - {mxt.NetGraph, mxt.Fold, mxt.SymbolLayer}
+    assert set(layers.LAYERS) <= {type(case.layer) for case in EXPORTED}
 
 
 def test_every_function_is_exported() -> None:
-    assert set(onnx_functions.FUNCTIONS) == set(FUNCTIONS)
-    assert set(onnx_functions.THREADED) == set(THREADED)
+    assert set(functions.FUNCTIONS) == set(FUNCTIONS)
+    assert set(functions.THREADED) == set(THREADED)
 
 
 @pytest.mark.parametrize("function", ["log1p", "expm1"])
@@ -568,7 +568,7 @@ def test_length_with_the_name_of_the_batch_axis_must_be_fixed(path: Path) -> Non
 
 
 def test_arrays_that_no_file_holds_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export, "LARGEST", 100)
+    monkeypatch.setattr(export, "LARGEST", 100)
     with pytest.raises(mxt.ArgumentError, match="bytes, and an ONNX file holds no more than 100"):
         mxt.to_onnx(with_drawn_arrays(trained_net()), path)
 

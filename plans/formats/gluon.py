@@ -92,7 +92,7 @@ def to_gluon(net: NetGraph, *, outputs: Sequence[str] | None = None, lengths: Ma
         >>> import mxnet as mx, mxtrainer as mxt, numpy as np
         >>> net = mxt.NetChain([mxt.Linear(1)], inputs={"Input": mxt.Vector(2)})
         >>> net = net.with_arrays({"linear.Weights": np.float32([[1, -1]]), "linear.Biases": np.float32([0.5])})
-        >>> float(mxt.to_gluon(net)(mx.nd.array([[3.0, 1.0]])).asscalar())
+        >>> float(mxt.to_gluon(net)(mx.nd.array([[3.0, 1.0]])).asnumpy()[0, 0])
         2.5
     """
     graph, arrays, inputs = exported(net, outputs, lengths, "to_gluon")

@@ -13,10 +13,10 @@ from typing import Any, Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ArgumentError, NetError
-from .onnx_builder import Call
-from .onnx_file import DTYPES
-from .onnx_values import Fill, Stack, Tensor, Value, uniform
+from ....errors import ArgumentError, NetError
+from .builder import Call
+from .file import DTYPES
+from .values import Fill, Stack, Tensor, Value, uniform
 
 Constant = NDArray[Any]
 

@@ -11,9 +11,9 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FileFormatError, NetError
-from ...extras import require
-from ...values import UNREADABLE
+from ....errors import FileFormatError, NetError
+from ....extras import require
+from ....values import UNREADABLE
 
 OLDEST, NEWEST = 7, 22  # versions of the operators that are known here
 Extent = Union[int, str, None]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...errors import ArgumentError, NetError
-from ..layers.elementwise import Catenate
-from ..layers.sequence import SequenceLast, SequenceReverse
-from .onnx_builder import Call
-from .onnx_constants import axis_within, slices
-from .onnx_values import ONE, ROWS, TIME, Axis, Stack, Tensor, Value, ascending, renumbered
+from ....errors import ArgumentError, NetError
+from ...layers.elementwise import Catenate
+from ...layers.sequence import SequenceLast, SequenceReverse
+from .builder import Call
+from .constants import axis_within, slices
+from .values import ONE, ROWS, TIME, Axis, Stack, Tensor, Value, ascending, renumbered
 
 FAR = 2**31 - 1  # an end of a slice that is beyond all
 

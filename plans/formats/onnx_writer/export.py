@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...arguments import as_path, positive_int
-from ...errors import ArgumentError, NetError, nearest
-from ...whole_files import write_whole
-from ..graph import Source
-from ..net import NetGraph
-from ..plan import Plan
-from ..types import PortType, item_of, length_of
-from .onnx_graph import Builder, Place
-from .onnx_layers import add_layer
-from .outputs import plan_of, sources_of
+from ....arguments import as_path, positive_int
+from ....errors import ArgumentError, NetError, nearest
+from ....whole_files import write_whole
+from ...graph import Source
+from ...net import NetGraph
+from ...plan import Plan
+from ...types import PortType, item_of, length_of
+from ..outputs import plan_of, sources_of
+from .graph import Builder, Place
+from .layers import add_layer
 
 OPSET, IR_VERSION = 17, 8
 LARGEST = 2**31 - 2**20  # bytes of arrays: the format's files end at 2**31, and the rest takes some

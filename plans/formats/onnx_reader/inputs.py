@@ -8,11 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...errors import ArgumentError, NetError
-from ..graph import Source
-from ..types import Array, Index, Item, PortType, Sequence, item_of, on_device
-from .onnx_file import FileNode, Input, OnnxFile
-from .onnx_values import BATCH, ONE, TIME, Axis, Tensor
+from ....errors import ArgumentError, NetError
+from ...graph import Source
+from ...types import Array, Index, Item, PortType, Sequence, item_of, on_device
+from .file import FileNode, Input, OnnxFile
+from .values import BATCH, ONE, TIME, Axis, Tensor
 
 RECURRENT = ("GRU", "LSTM", "RNN")
 #: Operators whose first input has the axes of their output.

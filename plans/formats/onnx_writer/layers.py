@@ -6,19 +6,19 @@ import math
 from functools import reduce
 from typing import Any, Callable, cast
 
-from ..graph import Source
-from ..layers.base import Layer, axis_of, flat_size
-from ..layers.convolution import Convolution, Pooling, Sliding, along_steps
-from ..layers.elementwise import Catenate, Dropout, Elementwise, Flatten, GradientScale, Reshape, Threading
-from ..layers.linear import Embedding, Linear
-from ..layers.map import Map
-from ..layers.normalization import BatchNorm, LayerNorm, Softmax
-from ..layers.recurrent import GRU, LSTM, BasicRecurrent, Bidirectional
-from ..layers.sequence import HIDDEN, Aggregate, Attention, SequenceLast, SequenceReverse
-from ..layers.weighting import LearnedWeight
-from .onnx_functions import FUNCTIONS, THREADED
-from .onnx_graph import Place, unknown_layer
-from .onnx_recurrent import bidirectional, recurrent
+from ...graph import Source
+from ...layers.base import Layer, axis_of, flat_size
+from ...layers.convolution import Convolution, Pooling, Sliding, along_steps
+from ...layers.elementwise import Catenate, Dropout, Elementwise, Flatten, GradientScale, Reshape, Threading
+from ...layers.linear import Embedding, Linear
+from ...layers.map import Map
+from ...layers.normalization import BatchNorm, LayerNorm, Softmax
+from ...layers.recurrent import GRU, LSTM, BasicRecurrent, Bidirectional
+from ...layers.sequence import HIDDEN, Aggregate, Attention, SequenceLast, SequenceReverse
+from ...layers.weighting import LearnedWeight
+from .functions import FUNCTIONS, THREADED
+from .graph import Place, unknown_layer
+from .recurrent import bidirectional, recurrent
 
 LOWEST_INTEGER = -(2**63)  # before the first element, for a slice that goes backwards
 

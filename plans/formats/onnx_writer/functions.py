@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Callable
 
-from ..layers.elementwise import SELU_ALPHA, SELU_SCALE
-from .onnx_graph import Place
+from ...layers.elementwise import SELU_ALPHA, SELU_SCALE
+from .graph import Place
 
 
 def _gelu(place: Place, x: str) -> str:

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...arguments import as_array, as_path
-from ...errors import ArgumentError, Error, FileFormatError, NetError, unknown
-from ...values import UNREADABLE
-from ..graph import Source
-from ..net import NO_ENTRIES, InputTypes, NetGraph
-from ..types import PortType, check_port_type
-from .onnx_builder import Builder, Call
-from .onnx_constants import fold
-from .onnx_file import FileNode, OnnxFile, read_file
-from .onnx_inputs import Inputs, Needs
-from .onnx_operators import OPERATORS
-from .onnx_values import Stack, Tensor, Value
+from ....arguments import as_array, as_path
+from ....errors import ArgumentError, Error, FileFormatError, NetError, unknown
+from ....values import UNREADABLE
+from ...graph import Source
+from ...net import NO_ENTRIES, InputTypes, NetGraph
+from ...types import PortType, check_port_type
+from .builder import Builder, Call
+from .constants import fold
+from .file import FileNode, OnnxFile, read_file
+from .inputs import Inputs, Needs
+from .operators import OPERATORS
+from .values import Stack, Tensor, Value
 
 LEAST, COPIES = 2**20, 16  # numbers that any file may make, and how many from each that it has
 

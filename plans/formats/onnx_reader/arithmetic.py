@@ -8,12 +8,12 @@ from typing import Any, Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import NetError
-from ..layers.convolution import Convolution
-from ..layers.elementwise import Elementwise, Threading
-from ..layers.linear import Linear
-from .onnx_builder import Call
-from .onnx_values import ONE, Fill, Stack, Tensor, Value, uniform
+from ....errors import NetError
+from ...layers.convolution import Convolution
+from ...layers.elementwise import Elementwise, Threading
+from ...layers.linear import Linear
+from .builder import Call
+from .values import ONE, Fill, Stack, Tensor, Value, uniform
 
 FUNCTIONS = {
     "Abs": "abs", "Cos": "cos", "Erf": "erf", "Exp": "exp", "Gelu": "gelu", "Log": "log", "Neg": "negative",

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ArgumentError, FileFormatError, NetError
-from ..graph import Source, reached
-from ..layers.base import Layer, MismatchError, Ports
-from ..layers.elementwise import Catenate, Flatten, Reshape
-from ..net import NetGraph
-from ..paths import Edges
-from ..types import PortType, item_of
-from .onnx_file import FileNode
-from .onnx_values import ONE, Fill, Stack, Tensor, Value
+from ....errors import ArgumentError, FileFormatError, NetError
+from ...graph import Source, reached
+from ...layers.base import Layer, MismatchError, Ports
+from ...layers.elementwise import Catenate, Flatten, Reshape
+from ...net import NetGraph
+from ...paths import Edges
+from ...types import PortType, item_of
+from .file import FileNode
+from .values import ONE, Fill, Stack, Tensor, Value
 
 
 @dataclass

@@ -12,8 +12,8 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Source
-from ..types import PortType, Sequence, item_of
+from ...graph import Source
+from ...types import PortType, Sequence, item_of
 
 BATCH, TIME = "batch", "time"
 ONE = "one"  # an axis of extent 1 that ours has not

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import NetError
-from ...extras import require
-from ..layers.base import Layer, Ports
-from ..types import Sequence as SequenceType
+from ....errors import NetError
+from ....extras import require
+from ...layers.base import Layer, Ports
+from ...types import Sequence as SequenceType
 
 OMITTED = ""  # in place of an operator's input that it can do without
 

@@ -6,19 +6,19 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ...errors import ArgumentError, NetError
-from ..layers.convolution import Convolution, Pooling
-from ..layers.elementwise import Dropout
-from ..layers.linear import Embedding, Linear
-from ..layers.normalization import BatchNorm, LayerNorm, Softmax
-from ..layers.sequence import Aggregate
-from ..types import Index, item_of
-from .onnx_arithmetic import FUNCTIONS, THREADED, function, threaded
-from .onnx_axes import concat, flatten, gather, identity, reshape, slice_, split, squeeze, transpose, unsqueeze
-from .onnx_builder import Call
-from .onnx_cells import recurrent
-from .onnx_constants import axis_within
-from .onnx_values import BATCH, ONE, TIME, Axis, Tensor, Value, ascending, renumbered, uniform
+from ....errors import ArgumentError, NetError
+from ...layers.convolution import Convolution, Pooling
+from ...layers.elementwise import Dropout
+from ...layers.linear import Embedding, Linear
+from ...layers.normalization import BatchNorm, LayerNorm, Softmax
+from ...layers.sequence import Aggregate
+from ...types import Index, item_of
+from .arithmetic import FUNCTIONS, THREADED, function, threaded
+from .axes import concat, flatten, gather, identity, reshape, slice_, split, squeeze, transpose, unsqueeze
+from .builder import Call
+from .cells import recurrent
+from .constants import axis_within
+from .values import BATCH, ONE, TIME, Axis, Tensor, Value, ascending, renumbered, uniform
 
 Operator = Callable[[Call], "list[Value | None]"]
 

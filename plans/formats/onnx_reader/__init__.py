@@ -1,0 +1,1 @@
+"""ONNX files as nets of this package's layers."""
