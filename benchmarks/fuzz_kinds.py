@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzz_mutations import Generator, as_text, changed_bytes, changed_json
-from fuzz_symbols import damaged_symbol, load_symbol, symbols
+from fuzz_onnx import damaged_model, load_model, models
+from fuzz_symbols import damaged_symbol, load_symbol, symbol_plan, symbols
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -48,7 +49,12 @@ class Kind(NamedTuple):
 
 def plans() -> list[bytes]:
     """Return a plan of each layer of the tests' table, and some of many layers."""
-    many = [full_plan(), mxt.compile_plan(nested().with_states()), mxt.compile_plan(translator(), {"Output": 1.0})]
+    many = [
+        full_plan(),
+        symbol_plan(),
+        mxt.compile_plan(nested().with_states()),
+        mxt.compile_plan(translator(), {"Output": 1.0}),
+    ]
     return [plan.to_json().encode() for plan in [*(case.plan(EXTENTS, "float32") for case in CASES), *many]]
 
 
@@ -142,7 +148,8 @@ def load_checkpoint(path: Path) -> None:
 
 
 KINDS = {
-    "symbol": Kind(symbols, damaged_symbol, load_symbol),
     "plan": Kind(plans, damaged_plan, load_plan),
     "checkpoint": Kind(checkpoints, damaged_checkpoint, load_checkpoint),
+    "symbol": Kind(symbols, damaged_symbol, load_symbol),
+    "onnx": Kind(models, damaged_model, load_model),
 }

@@ -15,7 +15,7 @@ from fuzz_mutations import Generator, as_text, changed_bytes, changed_json
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import test_mxnet_files as cases  # noqa: E402 - the nets lie beside the tests, which are no package
+import exported_cases as cases  # noqa: E402 - the nets lie beside the tests, which are no package
 
 import mxtrainer as mxt  # noqa: E402
 from mxtrainer._mxnet import mx  # noqa: E402
@@ -87,6 +87,12 @@ def _own() -> list[tuple[Any, tuple[int, ...]]]:
         (mx.sym.SoftmaxOutput(scores, name="softmax"), (2, 1, 8, 8)),
         (mx.sym.LogisticRegressionOutput(joined, name="out"), (2, 5)),
     ]
+
+
+def symbol_plan() -> mxt.Plan:
+    """Return a plan with graphs of MXNet in it, and with a loss of MXNet's."""
+    symbol, shape = _own()[0]
+    return mxt.compile_plan(mxt.from_symbol(symbol, {"data": mxt.Array(shape[1:])}))
 
 
 def damaged_symbol(generator: Generator, data: bytes) -> bytes:

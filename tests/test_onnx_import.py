@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnx_cases
 import pytest
+from exported_cases import NETS, data_of, engine_output, with_values
 from onnx.backend.test.case.node import collect_testcases
 
 import mxtrainer as mxt
@@ -33,6 +34,26 @@ def assert_same_as_onnxruntime(path: str, feeds: onnx_cases.Arrays, net: mxt.Net
 def drawn(shapes: dict[str, tuple[int, ...]], seed: int = 3) -> onnx_cases.Arrays:
     generator = np.random.default_rng(seed)
     return {name: generator.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+
+
+# What `to_onnx` writes
+
+
+@pytest.mark.parametrize("kind", ["convolution", "embedding", "lstm", "rnn", "bidirectional", "mean"])
+def test_what_to_onnx_writes_comes_back_with_the_same_bits(kind: str, tmp_path: Path) -> None:
+    net = with_values(NETS[kind])
+    mxt.to_onnx(net, tmp_path / "net.onnx")
+    again = mxt.from_onnx(tmp_path / "net.onnx")
+    np.testing.assert_array_equal(engine_output(again, data_of(net)), engine_output(net, data_of(net)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("mlp", 'node "elementwise/.*constant'), ("gru", "repeats a constant of several numbers")]
+)
+def test_a_gelu_and_a_learned_state_are_written_as_what_is_not_read(kind: str, text: str, tmp_path: Path) -> None:
+    mxt.to_onnx(with_values(NETS[kind]), tmp_path / "net.onnx")
+    with pytest.raises(mxt.NetError, match=text):
+        mxt.from_onnx(tmp_path / "net.onnx")
 
 
 # ONNX's own tests of its recurrent operators

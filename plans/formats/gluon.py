@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -101,7 +102,9 @@ def to_gluon(net: NetGraph, *, outputs: Sequence[str] | None = None, lengths: Ma
     variables = {variable: mx.sym.var(variable) for variable in graph.variables}
     heads = graph.build(variables)
     symbol = mx.sym.Group(heads) if len(heads) > 1 else heads[0]
-    block = mx.gluon.SymbolBlock(symbol, [variables[port] for port in inputs])
+    with warnings.catch_warnings():  # it warns that inputs have no dtype; they take the one of what they are given
+        warnings.simplefilter("ignore")
+        block = mx.gluon.SymbolBlock(symbol, [variables[port] for port in inputs])
     for path, parameter in block.collect_params().items():
         array = arrays[path]
         parameter.shape, parameter.dtype = array.shape, array.dtype
