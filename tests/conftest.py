@@ -16,6 +16,8 @@ import mxtrainer as mxt
 from mxtrainer.executors.guard import Guard
 from mxtrainer.plans.layers import scan
 
+collect_ignore_glob = ["data/*"]  # scripts that made the data, with libraries that the tests do without
+
 Batch = dict[str, Any]
 OnMove = Callable[[Callable[[int], None]], None]
 

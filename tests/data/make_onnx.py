@@ -1,4 +1,4 @@
-"""Writes the ONNX files in tests/data, and what PyTorch says that they give: python benchmarks/rivals/torch_onnx.py.
+"""Writes the ONNX files beside this file, and what PyTorch 2.13 says that they give, into torch_onnx.npz.
 
 Needs torch, onnx and onnxscript. Each net is written by both exporters of torch, where they can.
 """
@@ -14,7 +14,7 @@ import onnx
 import torch
 from torch import nn
 
-FOLDER = Path(__file__).resolve().parents[2] / "tests" / "data"
+FOLDER = Path(__file__).resolve().parent
 
 
 class Net(nn.Module):
@@ -111,7 +111,6 @@ def write(name: str, dynamo: bool) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
     values: dict[str, Any] = {}
     for each in NETS:
         values.update(write(each, dynamo=False))
