@@ -99,7 +99,7 @@ class SymbolGraph:
             raise FileFormatError(f"{what}: this is no graph of MXNet: {type(error).__name__}: {error}") from error
         graph = SymbolGraph(nodes, heads)
         graph._check(what)
-        return graph.pruned()
+        return graph.pruned().with_statistics()
 
     def _check(self, what: str) -> None:
         outputs: list[int] = []
@@ -136,6 +136,19 @@ class SymbolGraph:
             if number in needed
         )
         return SymbolGraph(nodes, tuple((place[number], output) for number, output in self.heads))
+
+    def with_statistics(self) -> SymbolGraph:
+        """Return the graph with the moving statistics of BatchNorms as variables, of which files of old say nothing."""
+        nodes: list[Operation] = []
+        place: list[int] = []
+        for node in self.nodes:
+            inputs = tuple((place[number], output) for number, output in node.inputs)
+            if node.operator == BATCH_NORM and len(inputs) == 5 - len(STATISTICS):
+                inputs += tuple((len(nodes) + index, 0) for index in range(len(STATISTICS)))
+                nodes += [Operation(VARIABLE, f"{node.name}_{part}") for part in STATISTICS]
+            place.append(len(nodes))
+            nodes.append(node._replace(inputs=inputs))
+        return SymbolGraph(tuple(nodes), tuple((place[number], output) for number, output in self.heads))
 
     def to_text(self) -> str:
         """Return the JSON that MXNet, too, reads: the same graph gives the same text."""

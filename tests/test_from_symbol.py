@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -239,6 +240,14 @@ def test_batch_norm_moves_its_statistics_as_mxnet_does(fixed: bool) -> None:
         np.testing.assert_allclose(trainer.arrays[f"symbol.{name}"][:], moved.asnumpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_graphs_of_old_files_which_have_no_moving_statistics_get_them() -> None:
+    symbol = mx.sym.BatchNorm(dense("a", mx.sym.var("data"), CLASSES), name="norm")
+    graph = json.loads(symbol.tojson())
+    graph["nodes"][-1]["inputs"] = graph["nodes"][-1]["inputs"][:3]
+    layer = mxt.SymbolLayer(json.dumps(graph), ("data",))
+    assert layer == mxt.SymbolLayer(symbol.tojson(), ("data",))
+
+
 def test_rows_that_a_short_batch_lacks_have_no_part() -> None:
     normed = mx.sym.BatchNorm(dense("a", mx.sym.var("data"), CLASSES), name="norm", fix_gamma=False)
     net = mxt.from_symbol(mx.sym.SoftmaxOutput(normed, LABEL, name="softmax"), {"data": VECTOR})
@@ -283,6 +292,12 @@ def test_two_losses_have_the_names_of_their_layers() -> None:
     assert {port: net.inputs[port] for port in ("one", "two")} == {"one": mxt.Index(6), "two": mxt.Vector(6)}
 
 
+def _read_statistics() -> Any:
+    mean = mx.sym.var("mean")
+    normed = mx.sym.BatchNorm(dense("a", mx.sym.var("data"), CLASSES), moving_mean=mean, name="norm")
+    return mx.sym.broadcast_add(normed, mx.sym.expand_dims(mean, axis=0))
+
+
 REFUSED: dict[str, tuple[Callable[[], Any], Arrays, type[Exception], str]] = {
     "a loop": (
         lambda: mx.sym.contrib.foreach(lambda x, s: (x + s, s), mx.sym.var("data"), mx.sym.var("s"))[0],
@@ -319,6 +334,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], Arrays, type[Exception], str]] = {
         {"n": mxt.Index(3)},
         mxt.NetError,
         "divides integers",
+    ),
+    "moving statistics that are read": (
+        _read_statistics,
+        {},
+        mxt.ArgumentError,
+        "something else reads its moving statistics",
     ),
     "losses of all that is valid": (
         lambda: scored(normalization="valid", use_ignore=True),

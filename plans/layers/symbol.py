@@ -11,7 +11,7 @@ from ...errors import ArgumentError
 from ...values import register
 from ..initializers import Initializer, Ones, Uniform, Xavier, Zeros
 from ..operators import BATCH_NORM, DROPOUT, LOSSES, RNN
-from ..symbols import STATISTICS, VARIABLE, Operation, SymbolGraph, apply_operation
+from ..symbols import VARIABLE, Entry, Operation, SymbolGraph, apply_operation
 from ..types import Array, PortType, Sequence
 from .base import NO_INITIALIZERS, Declared, Layer, Node, Ports, Symbol, check_choice, check_initializers, set_fields
 from .normalization import BatchNorm
@@ -171,11 +171,18 @@ def _check_operation(node: Operation, graph: SymbolGraph) -> None:
     if node.operator == "LeakyReLU" and node.get("act_type") == "rrelu":
         raise ArgumentError(f"{where}: rrelu draws numbers in training, which is not built")
     if node.operator == BATCH_NORM:
-        if node.get("axis", "1") != "1" or node.flag("output_mean_var"):
-            raise ArgumentError(f"{where}: only axis=1 and one output are built")
-        used = [graph.nodes[number] for number, _ in node.inputs[1:]]
-        if any(found.operator != VARIABLE for found in used) or len({found.name for found in used}) < len(used):
-            raise ArgumentError(f"{where}: its arrays must be variables")
+        _check_norm(node, graph, where)
+
+
+def _check_norm(node: Operation, graph: SymbolGraph, where: str) -> None:
+    if node.get("axis", "1") != "1" or node.flag("output_mean_var"):
+        raise ArgumentError(f"{where}: only axis=1 and one output are built")
+    arrays = [graph.nodes[number] for number, _ in node.inputs[1:]]
+    if any(found.operator != VARIABLE for found in arrays) or len({found.name for found in arrays}) < len(arrays):
+        raise ArgumentError(f"{where}: its arrays must be four variables")
+    moved = node.inputs[3:]
+    if any(moved != other.inputs[3:] and set(moved) & set(other.inputs) for other in graph.nodes):
+        raise ArgumentError(f"{where}: something else reads its moving statistics")
 
 
 def _drops(node: Operation) -> bool:
@@ -190,7 +197,6 @@ def _parsed(text: str) -> SymbolGraph:
 def _norm_arrays(graph: SymbolGraph, node: Operation) -> dict[str, str]:
     """Return the variable of each array of a BatchNorm by the name that our layer gives it."""
     names = [graph.nodes[number].name for number, _ in node.inputs[1:]]
-    names += [f"{node.name}_{part}" for part in STATISTICS][len(names) - 2 :] if len(names) < 4 else []
     return dict(zip(("Scaling", "Biases", "MovingMean", "MovingVariance"), names))
 
 
@@ -220,7 +226,7 @@ def initializer_of(name: str, shape: tuple[int, ...]) -> Initializer:
 class _Applying:
     """Makes symbols of operations, for one node of ours."""
 
-    def __init__(self, node: Node, graph: SymbolGraph, norms: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, node: Node, graph: SymbolGraph, norms: Mapping[Entry, tuple[int, ...]]) -> None:
         self._node = node
         self._graph = graph
         self._norms = norms
@@ -239,7 +245,7 @@ class _Applying:
     def _normed(self, operation: Operation, symbol: Symbol) -> Symbol:
         layer = BatchNorm(operation.number("momentum", 0.9), operation.number("eps", 1e-3))
         names = _norm_arrays(self._graph, operation)
-        return layer.lower_item(_NormNode(self._node, operation, names, self._norms[operation.name]), symbol)
+        return layer.lower_item(_NormNode(self._node, operation, names, self._norms[operation.inputs[0]]), symbol)
 
 
 class _NormNode(Node):

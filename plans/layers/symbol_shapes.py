@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._mxnet import mx
 from ..operators import BATCH_NORM, DIVISIONS
-from ..symbols import SymbolGraph
+from ..symbols import Entry, SymbolGraph
 from ..types import Array, Index, PortType, Sequence, item_of
 from .base import MismatchError
 
@@ -59,12 +59,12 @@ class Shapes(NamedTuple):
     Attributes:
         outputs: What each output is, in order.
         arrays: The shape of each other variable.
-        norms: The item that each BatchNorm gets, by the operation's name.
+        norms: The item that a BatchNorm gets, by the entry that it takes.
     """
 
     outputs: tuple[Output, ...]
     arrays: Mapping[str, Shape]
-    norms: Mapping[str, Shape]
+    norms: Mapping[Entry, Shape]
 
 
 class _Inferred(NamedTuple):
@@ -72,7 +72,7 @@ class _Inferred(NamedTuple):
 
     variables: Mapping[str, Shape]
     heads: tuple[Shape, ...]
-    norms: Mapping[str, Shape]
+    norms: Mapping[Entry, Shape]
 
 
 @lru_cache(maxsize=256)
@@ -102,11 +102,13 @@ def shapes_of(text: str, inputs: tuple[str, ...], ports: tuple[PortType, ...], l
         _output_of(graph.name_of(head), pair, trials, layout)
         for head, pair in zip(graph.heads, zip(first.heads, second.heads))
     )
-    for name, shape in first.norms.items():
+    for entry, shape in first.norms.items():
         if shape[0] != trials[0].rows:
-            raise MismatchError(f'"{name}" (BatchNorm) gets {shape} for {trials[0].rows} rows; it wants one for each')
+            raise MismatchError(
+                f'a BatchNorm gets "{graph.name_of(entry)}" of shape {shape} for {trials[0].rows} rows; it wants one for each'
+            )
     arrays = {name: shape for name, shape in first.variables.items() if name not in types}
-    return Shapes(outputs, arrays, {name: shape[1:] for name, shape in first.norms.items()})
+    return Shapes(outputs, arrays, {entry: shape[1:] for entry, shape in first.norms.items()})
 
 
 def _said(trial: Trial) -> str:
@@ -130,8 +132,8 @@ def _infer(graph: SymbolGraph, types: Mapping[str, PortType], trial: Trial, layo
 def _infer_from(
     graph: SymbolGraph, types: Mapping[str, PortType], trial: Trial, given: Mapping[str, Shape]
 ) -> _Inferred:
-    norms = {node.name: node.inputs[0] for node in graph.operations if node.operator == BATCH_NORM}
-    seen = SymbolGraph(graph.nodes, (*graph.heads, *norms.values()))
+    norms = [node.inputs[0] for node in graph.operations if node.operator == BATCH_NORM]
+    seen = SymbolGraph(graph.nodes, (*graph.heads, *norms))
     whole = mx.sym.Group(seen.build({name: mx.sym.var(name) for name in graph.variables}))
     try:
         arguments, outputs, auxiliary = whole.infer_shape_partial(**given)
