@@ -104,9 +104,8 @@ def shapes_of(text: str, inputs: tuple[str, ...], ports: tuple[PortType, ...], l
     )
     for entry, shape in first.norms.items():
         if shape[0] != trials[0].rows:
-            raise MismatchError(
-                f'a BatchNorm gets "{graph.name_of(entry)}" of shape {shape} for {trials[0].rows} rows; it wants one for each'
-            )
+            found = f'"{graph.name_of(entry)}" of shape {shape} for {trials[0].rows} rows'
+            raise MismatchError(f"a BatchNorm gets {found}; it wants one for each")
     arrays = {name: shape for name, shape in first.variables.items() if name not in types}
     return Shapes(outputs, arrays, {entry: shape[1:] for entry, shape in first.norms.items()})
 
