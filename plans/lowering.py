@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from .._mxnet import mx
 from ..arguments import positive_int
-from ..errors import ArgumentError, Error, nearest
+from ..errors import ArgumentError, Error, NetError, nearest
 from ..mappings import FrozenMapping
 from .graph import Source
-from .layers.base import Node, Symbol, as_vector, check_padding, per_row
+from .layers.base import MismatchError, Node, Symbol, as_vector, check_padding, per_row
 from .plan import Plan
 from .types import item_of
 
@@ -192,7 +192,10 @@ class _Lowering:
             node = _LoweringNode(self, path)
             check_padding(path, graph.nodes[path].layer, node)
             with mx.name.Prefix(f"{path}."):  # MXNet's own messages then name the user's layer
-                outputs = graph.nodes[path].layer.lower(node)
+                try:
+                    outputs = graph.nodes[path].layer.lower(node)
+                except MismatchError as mismatch:  # with these lengths
+                    raise NetError(f'layer "{path}" ({graph.nodes[path].layer!r}): {mismatch}') from None
             self.values.update({Source(path, port): symbol for port, symbol in outputs.items()})
         shown = [self._head(head) for head in heads]
         moved = [mx.sym.BlockGrad(symbol, name=f"moved:{path}") for path, symbol in self.moved.items()]

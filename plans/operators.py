@@ -13,6 +13,10 @@ DROPOUT, BATCH_NORM, RNN = "Dropout", "BatchNorm", "RNN"
 LOSSES = _words(
     "SoftmaxOutput Softmax LinearRegressionOutput MAERegressionOutput LogisticRegressionOutput MakeLoss make_loss"
 )
+#: What takes lengths from the batch, and touches foreign memory where they are wrong; the smallest that is right.
+BY_LENGTH = {"SequenceLast": 1, "SequenceMask": 0, "SequenceReverse": 1}
+#: Parameters by which MXNet divides, or that it counts by: every number in them is at least 1.
+COUNTS = _words("block_size dilate heads kernel num_group num_groups num_layers repeat repeats scale state_size stride")
 #: Integers divided by 0 end the process.
 DIVISIONS = _words(
     """
@@ -43,16 +47,17 @@ ALLOWED = _words(
     _contrib_AdaptiveAvgPooling2D _contrib_BilinearResize2D _contrib_arange_like _contrib_div_sqrt_dim
     _contrib_gradientmultiplier _contrib_interleaved_matmul_selfatt_qk _contrib_interleaved_matmul_selfatt_valatt
 
-    abs add_n amp_cast arccos arccosh arcsin arcsinh arctan arctanh argmax argmax_channel argmin batch_dot
-    broadcast_add broadcast_axes broadcast_axis broadcast_div broadcast_equal broadcast_greater broadcast_greater_equal
+    abs add_n amp_cast arccos arccosh arcsin arcsinh arctan arctanh argmax argmax_channel argmin batch_dot broadcast_add
+    broadcast_axes broadcast_axis broadcast_div broadcast_equal broadcast_greater broadcast_greater_equal
     broadcast_hypot broadcast_lesser broadcast_lesser_equal broadcast_like broadcast_logical_and broadcast_logical_or
     broadcast_logical_xor broadcast_maximum broadcast_minimum broadcast_minus broadcast_mod broadcast_mul
     broadcast_not_equal broadcast_plus broadcast_power broadcast_sub broadcast_to cast cbrt ceil clip concat cos cosh
     cumsum degrees depth_to_space dot elemwise_add elemwise_div elemwise_mul elemwise_sub erf erfinv exp expand_dims
-    expm1 fix flatten flip floor gamma gammaln hard_sigmoid identity linalg_gemm linalg_gemm2 linalg_syrk log log10
-    log1p log2 log_softmax logical_not max max_axis mean min min_axis negative norm one_hot ones_like pad pick prod
-    radians rcbrt reciprocal relu repeat reshape reshape_like reverse rint round rsqrt sigmoid sign sin sinh slice
-    slice_axis slice_like smooth_l1 softmax softmin softsign space_to_depth split sqrt square squeeze stack
-    stop_gradient sum sum_axis swapaxes take tan tanh tile topk transpose trunc where zeros_like
+    expm1 fix flatten flip floor gamma gammaln hard_sigmoid identity _linalg_gemm linalg_gemm _linalg_gemm2 linalg_gemm2
+    _linalg_syrk linalg_syrk log log10 log1p log2 log_softmax logical_not max max_axis mean min min_axis negative norm
+    _np_cumsum one_hot ones_like pad pick prod radians rcbrt reciprocal relu repeat reshape reshape_like reverse rint
+    round rsqrt sigmoid sign sin sinh slice slice_axis slice_like smooth_l1 softmax softmin softsign space_to_depth
+    split sqrt square squeeze stack stop_gradient sum sum_axis swapaxes take tan tanh tile topk transpose trunc where
+    zeros_like
     """
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,13 +16,15 @@ from typing import Any, NamedTuple
 from .._mxnet import mx
 from ..errors import FileFormatError
 from ..values import canonical_json, parse_json
-from .operators import ALLOWED, BATCH_NORM, LOSSES
+from .operators import ALLOWED, BATCH_NORM, COUNTS, LOSSES
 
 Symbol = Any
 Entry = tuple[int, int]  # the number of a node, and of its output
 VARIABLE = "null"
 STATISTICS = ("moving_mean", "moving_var")  # of a BatchNorm; files of old have no entry for them
-MOST = 4096  # outputs of one operator
+MOST, MOST_NODES = 4096, 100_000  # outputs of one operator, and nodes of a graph
+LONGEST = 2**16  # characters of a name or parameter
+SPLIT = -4  # of a Reshape: an axis becomes two
 SHAPE = "__shape__"  # what a variable says of itself; 0 where an extent is open
 SHAPE_TEXT = re.compile(r"[(\[]\s*\d{1,9}\s*(,\s*\d{1,9}\s*){0,31},?\s*[)\]]")
 # What older files say of a node beside its operator's own parameters.
@@ -53,8 +55,22 @@ class Operation(NamedTuple):
         return self.get(attribute, str(default)).strip().lower() in {"true", "1"}
 
     def number(self, attribute: str, default: float) -> float:
-        """Return a parameter that is a number."""
-        return float(self.get(attribute, repr(default)))
+        """Return a parameter that is a number.
+
+        Raises:
+            FileFormatError: It is none.
+        """
+        text = self.get(attribute, repr(default))
+        try:
+            return float(text.rstrip("fF"))  # which C++ reads as well
+        except ValueError:
+            raise FileFormatError(
+                f'"{self.name}" ({self.operator}): {attribute} must be a number, got {text!r}'
+            ) from None
+
+    def integers(self, attribute: str) -> list[int]:
+        """Return the integers in a parameter."""
+        return [int(found) for found in re.findall(r"-?\d{1,18}", self.get(attribute))]
 
     def but(self, **attributes: str) -> Operation:
         """Return it with other parameters."""
@@ -102,6 +118,8 @@ class SymbolGraph:
         return graph.pruned().with_statistics()
 
     def _check(self, what: str) -> None:
+        if len(self.nodes) > MOST_NODES:
+            raise FileFormatError(f"{what}: the graph has {len(self.nodes):,} nodes; what is read is {MOST_NODES:,}")
         outputs: list[int] = []
         names: set[str] = set()
         for number, node in enumerate(self.nodes):
@@ -109,6 +127,7 @@ class SymbolGraph:
             for entry in node.inputs:
                 _check_entry(entry, outputs, where)
             if node.operator == VARIABLE:
+                _check_parameters(node, where)
                 if node.name in names:
                     raise FileFormatError(f"{where}: there are two variables of this name")
                 names.add(node.name)
@@ -189,12 +208,16 @@ class SymbolGraph:
         """The nodes that are no variables."""
         return tuple(node for node in self.nodes if node.operator != VARIABLE)
 
+    def entries(self) -> Iterator[Entry]:
+        """Yield every output of every node."""
+        for number, node in enumerate(self.nodes):
+            yield from ((number, output) for output in range(len(signature(node).outputs)))
+
     def name_of(self, entry: Entry) -> str:
         """Return what MXNet calls an output."""
         node = self.nodes[entry[0]]
-        if node.operator == VARIABLE:
-            return node.name
-        return f"{node.name}_{signature(node).outputs[entry[1]]}"
+        output = signature(node).outputs[entry[1]]
+        return f"{node.name}_{output}" if output else node.name
 
     def build(
         self, variables: Mapping[str, Symbol], apply: Callable[[Operation, list[Symbol]], Symbol] | None = None
@@ -266,8 +289,7 @@ def _checked_outputs(node: Operation, where: str) -> int:
     count = len(node.inputs)
     if node.get("num_args", str(count)) != str(count):
         raise FileFormatError(f"{where}: has {count} inputs, and says num_args={node.get('num_args')}")
-    if len(node.get("num_outputs", "1")) > 4 or len(node.get("indices")) > 4 * MOST or len(node.get("sections")) > 4:
-        raise FileFormatError(f"{where}: has more than {MOST} outputs")
+    _check_parameters(node, where)
     try:
         found = signature(node)
     except mx.base.MXNetError as error:
@@ -276,6 +298,38 @@ def _checked_outputs(node: Operation, where: str) -> int:
     if count not in {few, found.inputs}:
         raise FileFormatError(f"{where}: takes {found.inputs} inputs, found {count}")
     return len(found.outputs)
+
+
+def _check_parameters(node: Operation, where: str) -> None:
+    """Refuse what crashes MXNet before it looks.
+
+    Raises:
+        FileFormatError: There is some.
+    """
+    for text in (node.name, *(part for pair in node.attributes for part in pair)):
+        if "\0" in text or len(text) > LONGEST or not _is_utf8(text):
+            raise FileFormatError(f"{where}: {text[:80]!r} is too long, or has a character that no text has")
+    for attribute in {"num_outputs", "sections", "indices"} & dict(node.attributes).keys():
+        numbers = node.integers(attribute)
+        if len(numbers) > MOST or any(number < 0 for number in numbers):
+            raise FileFormatError(f"{where}: {attribute} must be at least 0, got {node.get(attribute)}")
+        if attribute != "indices" and any(number > MOST for number in numbers):
+            raise FileFormatError(f"{where}: has more than {MOST} outputs")
+    for attribute in COUNTS & dict(node.attributes).keys():
+        if any(number < 1 for number in node.integers(attribute)):
+            raise FileFormatError(f"{where}: {attribute} must be at least 1, got {node.get(attribute)}")
+    sizes = node.integers("shape")
+    for place, size in enumerate(sizes):
+        if size == SPLIT and any(part == 0 or part < -1 for part in sizes[place + 1 : place + 3]):
+            raise FileFormatError(f"{where}: {SPLIT} must come before two extents, got {node.get('shape')}")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:
@@ -318,4 +372,6 @@ def signature(node: Operation) -> Signature:
     Raises:
         MXNetError: A parameter is unknown, or no value for it.
     """
+    if node.operator == VARIABLE:
+        return Signature(0, ("",))
     return _signature(node.operator, node.attributes)

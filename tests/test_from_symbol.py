@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
+from mxtrainer.plans.operators import ALLOWED
+from mxtrainer.plans.operators import LOSSES as LOSSES_BY_NAME
+from mxtrainer.plans.symbols import Operation, apply_operation, signature
 
 ROWS, STEPS, WIDTH, CLASSES = 4, 5, 3, 6
 GENERATOR = np.random.default_rng(0)
@@ -282,6 +286,51 @@ def test_plans_of_symbols_go_through_json() -> None:
     assert again.content_hash == plan.content_hash
 
 
+BY_LENGTH = {"SequenceMask": 0, "SequenceReverse": 1, "SequenceLast": 1}
+
+
+@pytest.mark.parametrize("operator", BY_LENGTH)
+def test_wrong_lengths_in_a_batch_count_as_the_nearest_right_ones(operator: str) -> None:
+    steps = mx.sym.swapaxes(mx.sym.var("data"), dim1=0, dim2=1)
+    run = getattr(mx.sym, operator)(steps, mx.sym.var("n"), use_sequence_length=True)
+    symbol = run if operator == "SequenceLast" else mx.sym.swapaxes(run, dim1=0, dim2=1)
+    net = mxt.from_symbol(symbol, {"data": STEPWISE, "n": mxt.Scalar()})
+    plan, data = mxt.compile_plan(net, dict.fromkeys(net.outputs, 1.0)), values_of(STEPWISE)
+    executor = mxt.instantiate(plan, ROWS, {"t": STEPS}, input_gradients=["data"])
+    for wrong in (np.nan, np.inf, -np.inf, -1.0, -1e9, 0.0, STEPS + 1.0, 1e9):
+        right = BY_LENGTH[operator] if np.isnan(wrong) else np.clip(wrong, BY_LENGTH[operator], STEPS)
+        executor.forward({"data": data, "n": np.full(ROWS, wrong)})
+        executor.backward()
+        expected = Judge(symbol, {}, {"data": data, "n": np.full(ROWS, right)}).forward()[0]
+        np.testing.assert_array_equal(next(iter(executor.outputs.values())).asnumpy(), expected)
+        assert np.isfinite(executor.gradients["data"][:]).all()
+
+
+def test_a_graph_that_fits_some_lengths_only_is_refused_at_the_others() -> None:
+    cut = mx.sym.slice(mx.sym.var("data"), begin=(None, None, None), end=(None, 10, None))
+    net = mxt.from_symbol(mx.sym.reshape(cut, shape=(0, 30), name="flat"), {"data": STEPWISE})
+    plan = mxt.compile_plan(net, dict.fromkeys(net.outputs, 0.0))
+    with pytest.raises(mxt.NetError, match=r'"symbol".*"flat" \(Reshape\) makes \(2, 30\) of \(2, 5, 3\)'):
+        mxt.instantiate(plan, ROWS, {"t": 5}).forward({"data": values_of(STEPWISE)})
+    mxt.instantiate(plan, ROWS, {"t": 12}).forward({"data": np.ones((ROWS, 12, WIDTH))})
+
+
+def test_operators_that_are_allowed_are_so_under_the_name_that_mxnet_writes() -> None:
+    for name in ALLOWED | LOSSES_BY_NAME:
+        found = written_name(name)
+        assert found is None or found in ALLOWED | LOSSES_BY_NAME, f"{name} is written as {found}"
+
+
+def written_name(operator: str) -> str | None:
+    """Return what MXNet calls an operator in a file; None where it wants parameters first."""
+    for attributes in ((), (("axis", "0"),), (("shape", "(1,)"),), (("scalar", "1"),)):
+        with contextlib.suppress(mx.base.MXNetError):
+            node = Operation(operator, "x", attributes)
+            inputs = [mx.sym.var(str(number)) for number in range(signature(node).inputs)]
+            return str(json.loads(apply_operation(node, inputs).tojson())["nodes"][-1]["op"])
+    return None
+
+
 def test_two_losses_have_the_names_of_their_layers() -> None:
     hidden = dense("a", mx.sym.var("data"), CLASSES)
     first = mx.sym.SoftmaxOutput(hidden, mx.sym.var("one"), name="first")
@@ -307,12 +356,24 @@ REFUSED: dict[str, tuple[Callable[[], Any], Arrays, type[Exception], str]] = {
     ),
     "random numbers": (lambda: mx.sym.random.normal(shape=(2,)) + mx.sym.var("data"), {}, mxt.FileFormatError, "taken"),
     "an output layer inside": (lambda: mx.sym.tanh(scored()), {}, mxt.NetError, '"softmax".*can only end'),
-    "a fixed batch size": (lambda: mx.sym.reshape(mx.sym.var("data"), shape=(2, -1)), {}, mxt.NetError, "batch size"),
-    "shapes that do not fit": (
-        lambda: mx.sym.dot(mx.sym.var("data"), mx.sym.ones((9, 9))),
+    "a fixed batch size": (lambda: mx.sym.reshape(mx.sym.var("data"), shape=(2, -1)), {}, mxt.NetError, "makes"),
+    "a batch that is repeated": (
+        lambda: mx.sym.concat(*[mx.sym.var("data")] * 2, dim=0),
         {},
         mxt.NetError,
-        "symbol.*11 rows",
+        "no batch size may be fixed",
+    ),
+    "elements that are not there": (
+        lambda: mx.sym.reshape(mx.sym.var("data"), shape=(0, 2), name="cut"),
+        {},
+        mxt.NetError,
+        r'"cut" \(Reshape\) makes \(11, 2\) of \(11, 3\) for 11 rows',
+    ),
+    "no groups": (
+        lambda: mx.sym.Convolution(mx.sym.var("data"), num_filter=1, kernel=(1,), num_group=0, name="conv"),
+        {},
+        mxt.FileFormatError,
+        '"conv".*num_group must be at least 1, got 0',
     ),
     "a mean over all": (lambda: mx.sym.mean(mx.sym.var("data")), {}, mxt.NetError, "mean0_output"),
     "an input that is unknown": (scored, {"dada": VECTOR}, mxt.ArgumentError, 'did you mean "data"'),
@@ -323,11 +384,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], Arrays, type[Exception], str]] = {
         mxt.NetError,
         "SoftmaxOutput wants 6 or 1",
     ),
-    "foreign memory": (
+    "lengths of something else than rows": (
         lambda: mx.sym.SequenceLast(mx.sym.var("data"), mx.sym.var("n"), use_sequence_length=True),
-        {"n": mxt.Scalar()},
-        mxt.ArgumentError,
-        "foreign memory",
+        {"n": mxt.Vector(3)},
+        mxt.NetError,
+        "sequencelast",
     ),
     "integers divided": (
         lambda: mx.sym.broadcast_div(*[mx.sym.var("n")] * 2),
@@ -364,6 +425,30 @@ def test_what_cannot_be_taken_over_is_refused_by_name(kind: str) -> None:
     inputs = {name: port for name, port in inputs.items() if name in symbol.list_arguments() or name == "dada"}
     with pytest.raises(error, match=text):
         mxt.from_symbol(symbol, inputs)
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "text"),
+    [
+        ("_split_v2", {"indices": "()", "sections": "-1"}, "sections must be at least 0"),
+        ("SliceChannel", {"num_outputs": "1000000"}, "more than 4096 outputs"),
+        ("repeat", {"repeats": "0"}, "repeats must be at least 1"),
+        ("Reshape", {"shape": "(0, -4, 0, -1)"}, "-4 must come before two extents"),
+        ("Dropout", {"p": "0.5x"}, "p"),
+        ("Activation", {"act_type": "relu\0"}, "a character that no text has"),
+        ("Activation", {"act_type": "\ud800"}, "a character that no text has"),
+        ("Activation", {"act_type": "r" * 2**17}, "too long"),
+    ],
+)
+def test_parameters_that_crash_mxnet_are_refused_before_it_sees_them(
+    operator: str, attributes: dict[str, str], text: str
+) -> None:
+    nodes = [
+        {"op": "null", "name": "data", "inputs": []},
+        {"op": operator, "name": "x", "attrs": attributes, "inputs": [[0, 0, 0]]},
+    ]
+    with pytest.raises(mxt.FileFormatError, match=f'"x" \\({operator}\\).*{text}'):
+        mxt.SymbolLayer(json.dumps({"nodes": nodes, "heads": [[1, 0, 0]]}), ("data",))
 
 
 @pytest.mark.parametrize(

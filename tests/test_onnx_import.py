@@ -13,6 +13,7 @@ import onnx
 import onnx_cases
 import pytest
 from exported_cases import NETS, data_of, engine_output, with_values
+from numpy.typing import NDArray
 from onnx.backend.test.case.node import collect_testcases
 
 import mxtrainer as mxt
@@ -425,6 +426,19 @@ def test_what_no_layer_does_is_refused_with_the_node_and_what_is_read(
     with pytest.raises(mxt.NetError, match=text) as raised:
         mxt.from_onnx(path)
     assert path in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("operator", "constant"),
+    [("Add", np.zeros(5)), ("Mul", np.ones((1, 5))), ("Mul", -np.ones(5)), ("Pow", np.full(5, 2.0))],
+)
+def test_constants_that_would_repeat_a_tensor_are_refused(
+    operator: str, constant: NDArray[Any], tmp_path: Path
+) -> None:
+    text = f"(float[batch, 1] x) => (float y) {{y = {operator}(x, c)}}"
+    path = onnx_cases.write(tmp_path, text, {"c": constant.astype("float32")}, 17)
+    with pytest.raises(mxt.NetError, match="to fit a constant of shape"):
+        mxt.from_onnx(path)
 
 
 def linear_model() -> onnx.ModelProto:

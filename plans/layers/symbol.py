@@ -10,12 +10,12 @@ from ..._mxnet import mx
 from ...errors import ArgumentError
 from ...values import register
 from ..initializers import Initializer, Ones, Uniform, Xavier, Zeros
-from ..operators import BATCH_NORM, DROPOUT, LOSSES, RNN
+from ..operators import BATCH_NORM, BY_LENGTH, DROPOUT, LOSSES, RNN
 from ..symbols import VARIABLE, Entry, Operation, SymbolGraph, apply_operation
-from ..types import Array, PortType, Sequence
+from ..types import Array, PortType, Sequence, length_of
 from .base import NO_INITIALIZERS, Declared, Layer, Node, Ports, Symbol, check_choice, check_initializers, set_fields
 from .normalization import BatchNorm
-from .symbol_shapes import BATCH_FIRST, LAYOUTS, TIME_FIRST, Output, Shapes, shapes_of
+from .symbol_shapes import BATCH_FIRST, LAYOUTS, TIME_FIRST, Output, Shapes, shapes_of, shapes_within
 
 ONES_BY_NAME = ("_gamma", "_var", "_running_var")
 ZEROS_BY_NAME = ("_beta", "_bias", "_mean")
@@ -131,11 +131,14 @@ class SymbolLayer(Layer):
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Return the graph, operator by operator."""
         shapes = self._shapes(node.ports)
+        known = tuple(map(node.ports.input, self.input_ports()))
+        lengths = tuple((name, node.lengths[name]) for name in dict.fromkeys(map(length_of, known)) if name is not None)
+        within = shapes_within(self.graph, self.inputs, known, self.layout, lengths, shapes.outputs)
         unread = fixed_arrays(self.parsed) | moving_arrays(self.parsed)  # but by our BatchNorm, which asks for itself
         variables = {name: mx.sym.var(name) if name in unread else node.array(name) for name in shapes.arrays}
         for name, port in zip(self.inputs, self.input_ports()):
             variables[name] = self._entering(node.inputs[port], node.ports.input(port))
-        apply = _Applying(node, self.parsed, shapes.norms)
+        apply = _Applying(node, self.parsed, within)
         heads = self.parsed.build(variables, apply)
         pairs = zip(self.output_ports(), heads, shapes.outputs)
         return {port: self._leaving(node, symbol, output) for port, symbol, output in pairs}
@@ -164,8 +167,6 @@ def _check_operation(node: Operation, graph: SymbolGraph) -> None:
     where = f'SymbolLayer: "{node.name}" ({node.operator})'
     if node.operator in LOSSES:
         raise ArgumentError(f"{where} has a gradient of its own; from_symbol makes a loss of it")
-    if node.operator == "SequenceLast" and node.flag("use_sequence_length"):
-        raise ArgumentError(f"{where} reads foreign memory where a length is wrong; SequenceMask does not")
     if node.operator == RNN and node.flag("use_sequence_length"):
         raise ArgumentError(f"{where} does not heed use_sequence_length on a CPU")
     if node.operator == "LeakyReLU" and node.get("act_type") == "rrelu":
@@ -226,10 +227,10 @@ def initializer_of(name: str, shape: tuple[int, ...]) -> Initializer:
 class _Applying:
     """Makes symbols of operations, for one node of ours."""
 
-    def __init__(self, node: Node, graph: SymbolGraph, norms: Mapping[Entry, tuple[int, ...]]) -> None:
+    def __init__(self, node: Node, graph: SymbolGraph, shapes: Mapping[Entry, tuple[int, ...]]) -> None:
         self._node = node
         self._graph = graph
-        self._norms = norms
+        self._shapes = shapes
 
     def __call__(self, operation: Operation, inputs: list[Symbol]) -> Symbol:
         if operation.operator == BATCH_NORM:
@@ -238,14 +239,22 @@ class _Applying:
             if operation.operator == DROPOUT and operation.get("mode") != "always":
                 return inputs[0]
             operation = operation.but(p="0") if operation.operator == RNN else operation
+        if operation.operator in BY_LENGTH and len(inputs) > 1:
+            inputs = [inputs[0], self._within(operation, inputs[1])]
         if operation.get("dtype") == "float32":
             operation = operation.but(dtype=self._node.dtype)
         return apply_operation(operation, inputs)
 
+    def _within(self, operation: Operation, steps: Symbol) -> Symbol:
+        """Return numbers of steps as they can be: MXNet touches foreign memory for others, NaN among them."""
+        most = self._shapes[operation.inputs[0]][int(operation.number("axis", 0.0))]
+        known = mx.sym.where(steps == steps, steps, mx.sym.zeros_like(steps))  # noqa: PLR0124 - NaN is not itself
+        return mx.sym.clip(known, a_min=BY_LENGTH[operation.operator], a_max=most)
+
     def _normed(self, operation: Operation, symbol: Symbol) -> Symbol:
         layer = BatchNorm(operation.number("momentum", 0.9), operation.number("eps", 1e-3))
         names = _norm_arrays(self._graph, operation)
-        return layer.lower_item(_NormNode(self._node, operation, names, self._norms[operation.inputs[0]]), symbol)
+        return layer.lower_item(_NormNode(self._node, operation, names, self._shapes[operation.inputs[0]][1:]), symbol)
 
 
 class _NormNode(Node):

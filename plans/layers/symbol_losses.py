@@ -15,7 +15,7 @@ from ..symbols import Operation, SymbolGraph
 from ..types import Array, Index, Item, PortType, Sequence, item_of, with_item
 from .base import MismatchError, Node, Ports, Symbol, check_choice, flat_size, set_fields
 from .losses import Loss
-from .symbol_shapes import BATCH_FIRST, LAYOUTS, TIME_FIRST
+from .symbol_shapes import BATCH_FIRST, LAYOUTS, TIME_FIRST, shapes_within
 
 SOFTMAX = frozenset(("SoftmaxOutput", "Softmax"))
 MADE = frozenset(("MakeLoss", "make_loss"))
@@ -171,6 +171,8 @@ class SymbolLoss(Loss):
         if not self.label:
             return mx.sym.reshape(symbol, shape=(-1,))
         graph = SymbolGraph.parse(self.label)
+        lengths = tuple(node.lengths.items()) if isinstance(target, Sequence) else ()
+        shapes_within(self.label, graph.variables, (target,), self.layout, lengths)
         swapped = isinstance(target, Sequence) and self.layout == TIME_FIRST
         symbol = mx.sym.swapaxes(symbol, dim1=0, dim2=1) if swapped else symbol
         vector = mx.sym.reshape(graph.build({graph.variables[0]: symbol})[0], shape=(-1,))

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..._mxnet import mx
-from ..operators import BATCH_NORM, DIVISIONS
-from ..symbols import Entry, SymbolGraph
+from ..operators import BATCH_NORM, BY_LENGTH, DIVISIONS
+from ..symbols import VARIABLE, Entry, SymbolGraph
 from ..types import Array, Index, PortType, Sequence, item_of
 from .base import MismatchError
 
 BATCH_FIRST, TIME_FIRST = LAYOUTS = ("NTC", "TNC")
+RESHAPES = frozenset(("Reshape", "reshape"))
+ROWS = (2, 11, 13)  # few, and numbers that divide nothing
+LARGEST = 2**31 - 1  # elements of an array of MXNet
 Shape = tuple[int, ...]
 
 
@@ -24,6 +28,11 @@ class Trial(NamedTuple):
 
     rows: int
     lengths: Mapping[str, int]
+
+    def __str__(self) -> str:
+        """Show as errors do."""
+        lengths = "".join(f", {steps} steps" for steps in self.lengths.values())
+        return f"{self.rows} rows{lengths}"
 
     def shape(self, port: PortType, layout: str) -> Shape:
         """Return the shape that a port has in the graph."""
@@ -59,20 +68,10 @@ class Shapes(NamedTuple):
     Attributes:
         outputs: What each output is, in order.
         arrays: The shape of each other variable.
-        norms: The item that a BatchNorm gets, by the entry that it takes.
     """
 
     outputs: tuple[Output, ...]
     arrays: Mapping[str, Shape]
-    norms: Mapping[Entry, Shape]
-
-
-class _Inferred(NamedTuple):
-    """All shapes of one trial: of variables by name, of outputs in order, of what each BatchNorm gets."""
-
-    variables: Mapping[str, Shape]
-    heads: tuple[Shape, ...]
-    norms: Mapping[Entry, Shape]
 
 
 @lru_cache(maxsize=256)
@@ -92,63 +91,123 @@ def shapes_of(text: str, inputs: tuple[str, ...], ports: tuple[PortType, ...], l
     types = dict(zip(inputs, ports))
     trials = _trials(ports)
     first, second = (_infer(graph, types, trial, layout) for trial in trials)
-    for name, shape in first.variables.items():
-        if name not in types and shape != second.variables[name]:
+    arrays = {node.name: (number, 0) for number, node in enumerate(graph.nodes) if node.operator == VARIABLE}
+    for name, entry in arrays.items():
+        if name not in types and first[entry] != second[entry]:
             raise MismatchError(
-                f'the array "{name}" has the shape {shape} for {_said(trials[0])}, and {second.variables[name]} for '
-                f"{_said(trials[1])}; an array has one shape. Is it an input, that inputs={{...}} should name?"
+                f'the array "{name}" has the shape {first[entry]} for {trials[0]}, and {second[entry]} for '
+                f"{trials[1]}; an array has one shape. Is it an input, that inputs={{...}} should name?"
             )
     outputs = tuple(
-        _output_of(graph.name_of(head), pair, trials, layout)
-        for head, pair in zip(graph.heads, zip(first.heads, second.heads))
+        _output_of(graph.name_of(head), (first[head], second[head]), trials, layout) for head in graph.heads
     )
-    for entry, shape in first.norms.items():
-        if shape[0] != trials[0].rows:
-            found = f'"{graph.name_of(entry)}" of shape {shape} for {trials[0].rows} rows'
-            raise MismatchError(f"a BatchNorm gets {found}; it wants one for each")
-    arrays = {name: shape for name, shape in first.variables.items() if name not in types}
-    return Shapes(outputs, arrays, {entry: shape[1:] for entry, shape in first.norms.items()})
+    return Shapes(outputs, {name: first[entry] for name, entry in arrays.items() if name not in types})
 
 
-def _said(trial: Trial) -> str:
-    lengths = "".join(f", {steps} steps" for steps in trial.lengths.values())
-    return f"{trial.rows} rows{lengths}"
+@lru_cache(maxsize=256)
+def shapes_within(
+    text: str,
+    inputs: tuple[str, ...],
+    ports: tuple[PortType, ...],
+    layout: str,
+    lengths: tuple[tuple[str, int], ...],
+    outputs: tuple[Output, ...] = (),
+) -> Mapping[Entry, Shape]:
+    """Return the shape of every entry for these lengths, and for some number of rows.
+
+    MXNet reshapes to whatever it is told, and touches foreign memory where that has another number of elements.
+
+    Args:
+        text: The graph.
+        inputs: The variables that are inputs.
+        ports: The type of each of them.
+        layout: "NTC" or "TNC".
+        lengths: The number of steps by length name.
+        outputs: What each output must be; none: whatever it is.
+
+    Raises:
+        MismatchError: With these lengths something has another shape than it should; says where.
+    """
+    graph = SymbolGraph.parse(text)
+    found: Mapping[Entry, Shape] = {}
+    for rows in ROWS:
+        trial = Trial(rows, dict(lengths))
+        found = _infer(graph, dict(zip(inputs, ports)), trial, layout)
+        for head, output in zip(graph.heads, outputs):
+            expected = trial.shape(output.type, layout)
+            if output.merged:
+                expected = (expected[0] * expected[1], *expected[2:])
+            if found[head] != expected:
+                raise MismatchError(
+                    f'the output "{graph.name_of(head)}" has the shape {found[head]} for {trial}, and not {expected}'
+                )
+    return found
 
 
-def _infer(graph: SymbolGraph, types: Mapping[str, PortType], trial: Trial, layout: str) -> _Inferred:
+def _infer(graph: SymbolGraph, types: Mapping[str, PortType], trial: Trial, layout: str) -> dict[Entry, Shape]:
     """Return all shapes; what arrays say of themselves counts only where they do not follow without."""
     given = {name: trial.shape(port, layout) for name, port in types.items()}
     hints = {name: shape for name, shape in graph.hints().items() if name not in types and _known(shape)}
     try:
-        found = _infer_from(graph, types, trial, given)
+        return _infer_from(graph, types, trial, given)
     except MismatchError:
         if not hints:
             raise
-        found = _infer_from(graph, types, trial, {**given, **hints})
-    return found
+        return _infer_from(graph, types, trial, {**given, **hints})
 
 
 def _infer_from(
     graph: SymbolGraph, types: Mapping[str, PortType], trial: Trial, given: Mapping[str, Shape]
-) -> _Inferred:
-    norms = [node.inputs[0] for node in graph.operations if node.operator == BATCH_NORM]
-    seen = SymbolGraph(graph.nodes, (*graph.heads, *norms))
+) -> dict[Entry, Shape]:
+    """Return the shape of every entry.
+
+    Raises:
+        MismatchError: One does not follow, or is wrong.
+    """
+    seen = SymbolGraph(graph.nodes, tuple(graph.entries()))
     whole = mx.sym.Group(seen.build({name: mx.sym.var(name) for name in graph.variables}))
     try:
-        arguments, outputs, auxiliary = whole.infer_shape_partial(**given)
+        _, shapes, _ = whole.infer_shape_partial(**given)
+        _, kinds, _ = whole.infer_type_partial(**{name: _dtype(port) for name, port in types.items()})
     except mx.base.MXNetError as error:
-        raise MismatchError(f"for {_said(trial)}, {_reason(error)}") from None
-    found = dict(zip(whole.list_arguments(), arguments)) | dict(zip(whole.list_auxiliary_states(), auxiliary))
-    shown = zip(map(graph.name_of, seen.heads), outputs)
-    unknown = [name for name, shape in (*found.items(), *shown) if not _known(shape)]
-    if unknown:
-        raise MismatchError(
-            f'the shape of "{unknown[0]}" does not follow from the inputs; if it is one, give its type in '
-            f"inputs={{...}}; if it is an array, its value or mx.sym.var(..., shape=...)"
-        )
-    _check_divisions(graph, types)
-    count = len(graph.heads)
-    return _Inferred(found, tuple(outputs[:count]), dict(zip(norms, outputs[count:])))
+        raise MismatchError(f"for {trial}, {_reason(error)}") from None
+    found = dict(zip(seen.heads, shapes))
+    for entry, shape in found.items():
+        if not _known(shape):
+            raise MismatchError(
+                f'the shape of "{graph.name_of(entry)}" does not follow from the inputs; if it is one, give its type '
+                f"in inputs={{...}}; if it is an array, its value or mx.sym.var(..., shape=...)"
+            )
+        if prod(shape) > LARGEST:
+            raise MismatchError(f'"{graph.name_of(entry)}" has the shape {shape} for {trial}, which is too large')
+    _check_nodes(graph, found, dict(zip(seen.heads, kinds)), trial)
+    return found
+
+
+def _check_nodes(graph: SymbolGraph, shapes: Mapping[Entry, Shape], kinds: Mapping[Entry, Any], trial: Trial) -> None:
+    """Refuse what MXNet does not look at.
+
+    Raises:
+        MismatchError: There is some.
+    """
+    for number, node in enumerate(graph.nodes):
+        where, taken = f'"{node.name}" ({node.operator})', [shapes[entry] for entry in node.inputs]
+        if node.operator in RESHAPES and prod(taken[0]) != prod(shapes[number, 0]):
+            raise MismatchError(f"{where} makes {shapes[number, 0]} of {taken[0]} for {trial}")
+        if node.operator == BATCH_NORM and taken[0][0] != trial.rows:
+            raise MismatchError(f"{where} gets {taken[0]} for {trial}; it wants one row for each")
+        if node.operator in BY_LENGTH and len(taken) > 1 and taken[0][1 - int(node.number("axis", 0.0))] != trial.rows:
+            raise MismatchError(f"{where} gets {taken[0]} for {trial}; the axis beside that of steps must be the rows")
+        if node.operator in DIVISIONS and any(_is_integer(kinds[entry]) for entry in node.inputs):
+            raise MismatchError(f"{where} divides integers, which ends the process at 0; give its input a real type")
+
+
+def _dtype(port: PortType) -> str:
+    return "int32" if isinstance(item_of(port), Index) else "float32"
+
+
+def _is_integer(kind: Any) -> bool:
+    return kind is not None and np.dtype(kind).kind in "iu"
 
 
 def _known(shape: Shape | None) -> bool:
@@ -159,21 +218,6 @@ def _reason(error: Exception) -> str:
     """Return the line of MXNet's text that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if "rror" in line]
     return lines[-1] if lines else str(error).strip().splitlines()[-1]
-
-
-def _check_divisions(graph: SymbolGraph, types: Mapping[str, PortType]) -> None:
-    """Refuse to divide integers, which ends the process where one is 0."""
-    divisions = [(node, entry) for node in graph.operations if node.operator in DIVISIONS for entry in node.inputs]
-    whole = SymbolGraph(graph.nodes, (*graph.heads, *(entry for _, entry in divisions)))
-    symbol = mx.sym.Group(whole.build({name: mx.sym.var(name) for name in graph.variables}))
-    given = {name: "int32" if isinstance(item_of(port), Index) else "float32" for name, port in types.items()}
-    try:
-        _, kinds, _ = symbol.infer_type_partial(**given)
-    except mx.base.MXNetError as error:
-        raise MismatchError(_reason(error)) from None
-    for (node, _), kind in zip(divisions, kinds[len(graph.heads) :]):
-        if kind is not None and np.dtype(kind).kind in "iu":
-            raise MismatchError(f'"{node.name}" ({node.operator}) divides integers; give its input a real type')
 
 
 def _output_of(name: str, pair: tuple[Shape, Shape], trials: tuple[Trial, Trial], layout: str) -> Output:
@@ -194,7 +238,7 @@ def _output_of(name: str, pair: tuple[Shape, Shape], trials: tuple[Trial, Trial]
     if outer in merged:
         return Output(Sequence(merged[outer], Array(_fixed(name, extents[1:], trials))), merged=True)
     raise MismatchError(
-        f'the output "{name}" has the shape {pair[0]} for {_said(trials[0])}; its first axis must be the batch'
+        f'the output "{name}" has the shape {pair[0]} for {trials[0]}; its first axis must be the batch'
         f"{', or time before it' if layout == TIME_FIRST else ''}, and no batch size may be fixed in the graph"
     )
 
@@ -208,7 +252,7 @@ def _fixed(name: str, extents: list[tuple[int, int]], trials: tuple[Trial, Trial
     for first, second in extents:
         if first != second:
             raise MismatchError(
-                f'the output "{name}" has an axis of {first} for {_said(trials[0])}, and of {second} for '
-                f"{_said(trials[1])}; only its first axes, batch and steps, may vary"
+                f'the output "{name}" has an axis of {first} for {trials[0]}, and of {second} for '
+                f"{trials[1]}; only its first axes, batch and steps, may vary"
             )
     return tuple(first for first, _ in extents)

@@ -72,6 +72,8 @@ def _aligned(tensors: list[Tensor]) -> list[Tensor]:
 
 def _with_constant(call: Call, name: str, x: Tensor, value: Value | None, first: bool) -> Tensor:
     """Return one function of a tensor and a constant, with the tensor first or second."""
+    if isinstance(value, np.ndarray) and not _fits(x, value):
+        raise NetError(f"repeats {x.shown()} to fit a constant of shape {value.shape}, which is not read")
     number = uniform(value)
     if name == "power" and first and number in POWERS:
         return _elementwise(call, POWERS[number], x)
@@ -123,6 +125,13 @@ def _in_the_layer(
         arrays[f"{name}.Biases"] = biases * scale + shift
         call.build.layers[name] = replace(layer, biases=True)
     return x
+
+
+def _fits(x: Tensor, constant: NDArray[Any]) -> bool:
+    """Tell whether a constant leaves a tensor's shape as it is."""
+    if constant.ndim > len(x.axes):
+        return all(extent == 1 for extent in constant.shape)
+    return all(extent in {1, x.extent(axis)} for extent, axis in zip(constant.shape[::-1], x.axes[::-1]))
 
 
 def _per_channel(x: Tensor, constant: NDArray[Any]) -> NDArray[Any] | None:
