@@ -84,7 +84,7 @@ class Checkpoints:
 
         A signal within it is held back until the next call of `step`, or the end of the loop. Then a checkpoint is
         written, and the signal has its usual effect: SIGTERM ends the process, Ctrl-C raises KeyboardInterrupt. A
-        second one has it at once.
+        second one has it at once. If the loop ends in an error, that goes its way.
 
         Args:
             trainer: The trainer.
@@ -105,19 +105,15 @@ class Checkpoints:
             ...             step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
             ...             written = checkpoints.step(trainer)
         """
-        with StopSignals(*(signals or (signal.SIGTERM, signal.SIGINT))) as noting:
-            self._signals = noting
+
+        def leave() -> None:
+            self.save(trainer)
+
+        with StopSignals(leave, *(signals or (signal.SIGTERM, signal.SIGINT))) as self._signals:
             try:
                 yield
-                self._leave(trainer)
             finally:
-                self._signals = None
-
-    def _leave(self, trainer: Trainer) -> None:
-        """Write a checkpoint if a signal has come, and let the signal have its effect."""
-        if self._signals is not None and self._signals.noted is not None:
-            self.save(trainer)
-            self._signals.deliver()
+                self._signals = None  # noqa: PLW2901 - the block is over
 
     def step(self, trainer: Trainer) -> bool:
         """Write a checkpoint if one is due, behind the back of the loop; call it once a step. Returns whether.
@@ -131,7 +127,8 @@ class Checkpoints:
             self._last_step = 0
         due = self._every is not None and trainer.step % self._every == 0 and trainer.step != self._last_step
         due = due or (self._seconds is not None and time.monotonic() - self._last_time >= self._seconds)
-        self._leave(trainer)
+        if self._signals is not None:
+            self._signals.deliver()
         if due:
             self.save(trainer, wait=False)
         return due

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_checkpoints import batch, started
@@ -100,6 +101,19 @@ def test_an_error_in_the_loop_goes_its_way(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_after_one_that_let_the_loop_go_on_leaves_a_checkpoint_too(tmp_path: Path) -> None:
+    checkpoints, seen = mxt.Checkpoints(tmp_path), []
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(len(checkpoints.paths())))
+    ask = partial(signal.raise_signal, signal.SIGUSR1)
+    with started() as trainer:
+        update, step = partial(trainer.update, batch()), partial(checkpoints.step, trainer)
+        with checkpoints.on_signals(trainer, signal.SIGUSR1):
+            for action in (update, ask, step, update, ask, step, update, ask):
+                action()
+    signal.signal(signal.SIGUSR1, before)
+    assert seen == [1, 2, 3]
+
+
 def test_without_a_signal_nothing_is_written(tmp_path: Path) -> None:
     checkpoints = mxt.Checkpoints(tmp_path)
     with started() as trainer, checkpoints.on_signals(trainer):
@@ -108,8 +122,8 @@ def test_without_a_signal_nothing_is_written(tmp_path: Path) -> None:
     assert not checkpoints.paths()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, 0, -1, 10_000, "SIGTERM"])
-def test_what_is_no_signal_is_refused(number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, 0, -1, 10_000, "SIGTERM", 15.0, True, [15]])
+def test_what_is_no_signal_is_refused(number: Any, tmp_path: Path) -> None:
     checkpoints = mxt.Checkpoints(tmp_path)
     refused = pytest.raises(mxt.ArgumentError, match="no signal that can be handled")
     with started() as trainer, refused, checkpoints.on_signals(trainer, number):
