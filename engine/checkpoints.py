@@ -105,6 +105,8 @@ class Checkpoints:
             ...             step = trainer.update({"Input": [1.0, 2.0], "Target": [2.0, 4.0]})
             ...             written = checkpoints.step(trainer)
         """
+        if not hasattr(trainer, "save"):
+            raise ArgumentError(f"on_signals takes a trainer, got {trainer!r}")
 
         def leave() -> None:
             self.save(trainer)
@@ -228,7 +230,10 @@ class Checkpoints:
         return self._folder / f"step-{number:010d}.safetensors"
 
     def _numbers(self) -> list[int]:
-        found = (NAME.fullmatch(path.name) for path in self._folder.iterdir())
+        try:
+            found = [NAME.fullmatch(path.name) for path in self._folder.iterdir()]
+        except OSError as error:
+            raise ArgumentError(f"the folder {str(self._folder)!r} cannot be read: {error}") from error
         return [int(match[1]) for match in found if match is not None]
 
     def paths(self) -> list[Path]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text."""
     return frozenset(text.split())
 
 
-#: Those that need a word of ours, as they draw numbers or move arrays.
-DROPOUT, BATCH_NORM, RNN = "Dropout", "BatchNorm", "RNN"
+#: Those that need a word of ours, as they draw numbers, move arrays, or crash on views of arrays.
+DROPOUT, BATCH_NORM, RNN, DECONVOLUTION = "Dropout", "BatchNorm", "RNN", "Deconvolution"
 #: What a net is trained on: the gradient is the operator's own, whatever comes from behind.
-LOSSES = _words(
+LOSSES = words(
     "SoftmaxOutput Softmax LinearRegressionOutput MAERegressionOutput LogisticRegressionOutput MakeLoss make_loss"
 )
 #: What takes lengths from the batch, and touches foreign memory where they are wrong; the smallest that is right.
 BY_LENGTH = {"SequenceLast": 1, "SequenceMask": 0, "SequenceReverse": 1}
 #: Parameters by which MXNet divides, or that it counts by: every number in them is at least 1.
-COUNTS = _words("block_size dilate heads kernel num_group num_groups num_layers repeat repeats scale state_size stride")
+COUNTS = words("block_size dilate heads kernel num_group num_groups num_layers repeat repeats scale state_size stride")
 #: Integers divided by 0 end the process.
-DIVISIONS = _words(
+DIVISIONS = words(
     """
     _Div _div _div_scalar _DivScalar _RDivScalar _rdiv_scalar broadcast_div elemwise_div reciprocal _Mod _mod
     _mod_scalar
@@ -26,7 +27,7 @@ DIVISIONS = _words(
     """
 )
 #: All others.
-ALLOWED = _words(
+ALLOWED = words(
     """
     Activation BatchNorm BlockGrad Cast Concat Convolution Crop Deconvolution Dropout ElementWiseSum Embedding Flatten
     FullyConnected GroupNorm InstanceNorm L2Normalization LRN LayerNorm LeakyReLU Pad Pooling RNN Reshape SequenceLast

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -167,6 +167,17 @@ class SymbolGraph:
                 nodes += [Operation(VARIABLE, f"{node.name}_{part}") for part in STATISTICS]
             place.append(len(nodes))
             nodes.append(node._replace(inputs=inputs))
+        return SymbolGraph(tuple(nodes), tuple((place[number], output) for number, output in self.heads))
+
+    def with_blocked(self, names: Collection[str]) -> SymbolGraph:
+        """Return the graph with these variables behind a BlockGrad, so that nothing trains them."""
+        nodes: list[Operation] = []
+        place: list[int] = []
+        for node in self.nodes:
+            nodes.append(node._replace(inputs=tuple((place[number], output) for number, output in node.inputs)))
+            if node.operator == VARIABLE and node.name in names:
+                nodes.append(Operation("BlockGrad", f"{node.name}_fixed", (), ((len(nodes) - 1, 0),)))
+            place.append(len(nodes) - 1)
         return SymbolGraph(tuple(nodes), tuple((place[number], output) for number, output in self.heads))
 
     def to_text(self) -> str:

@@ -42,7 +42,7 @@ class Judge:
         everything = {name: mx.nd.array(array, dtype="float32") for name, array in {**arrays, **inputs}.items()}
         arguments = {name: everything[name] for name in symbol.list_arguments()}
         self.auxiliary = {name: everything[name] for name in symbol.list_auxiliary_states()}
-        self.gradients = {name: mx.nd.zeros(array.shape) for name, array in arguments.items()}
+        self.gradients = {name: mx.nd.zeros(array.shape) for name, array in arguments.items() if name in arrays}
         self._executor = symbol.bind(mx.cpu(), arguments, self.gradients, aux_states=self.auxiliary)
 
     def forward(self) -> list[Any]:
@@ -331,6 +331,57 @@ def written_name(operator: str) -> str | None:
     return None
 
 
+def unrolled() -> Any:
+    """Return a model of words as MXNet's examples have it: cells unrolled, all steps as rows, labels as well."""
+    cell = mx.rnn.LSTMCell(num_hidden=4, prefix="lstm_")
+    embedded = mx.sym.Embedding(mx.sym.var("data"), input_dim=9, output_dim=3, name="embed")
+    states, _ = cell.unroll(STEPS, inputs=embedded, merge_outputs=True, begin_state=cell.begin_state(func=_zeros))
+    scores = dense("a", mx.sym.reshape(states, shape=(-1, 4)), CLASSES)
+    return mx.sym.SoftmaxOutput(scores, FLAT, name="softmax")
+
+
+def _zeros(name: str, shape: tuple[int, ...], **_: Any) -> Any:
+    return mx.sym.zeros(shape, name=name)
+
+
+UPWARDS = (
+    {"kernel": (4, 4), "stride": (2, 2), "pad": (1, 1)},
+    {"kernel": (3, 3), "no_bias": False},
+    {"kernel": (2, 2), "stride": (2, 2), "num_group": 2},
+)
+
+
+@pytest.mark.parametrize("options", UPWARDS, ids=str)
+def test_deconvolutions_which_crash_mxnet_on_our_arrays_do_not(options: dict[str, Any]) -> None:
+    symbol = mx.sym.LinearRegressionOutput(
+        mx.sym.Deconvolution(mx.sym.var("data"), num_filter=4, name="up", **options), LABEL, name="out"
+    )
+    port = mxt.Array((2, 5, 5))
+    data = values_of(port)
+    label = np.random.default_rng(5).standard_normal(symbol.infer_shape(data=data.shape)[1][0]).astype(np.float32)
+    arrays = given(symbol, data=data.shape, label=label.shape)
+    found, _ = gradients_of(mxt.from_symbol(symbol, {"data": port}, arrays=arrays), {"data": data, "label": label})
+    judge = Judge(symbol, arrays, {"data": data, "label": label})
+    judge.step()
+    for name, gradient in found.items():
+        np.testing.assert_allclose(gradient, judge.gradients[name].asnumpy() / ROWS, rtol=2e-5, atol=1e-6)
+
+
+def test_unrolled_cells_take_arrays_of_all_steps() -> None:
+    symbol = unrolled()
+    data = np.random.default_rng(3).integers(0, 9, (ROWS, STEPS)).astype(np.float32)
+    arrays = given(symbol, data=data.shape, label=(ROWS, STEPS))
+    net = mxt.from_symbol(symbol, {"data": mxt.Vector(STEPS)}, arrays=arrays)
+    assert net.inputs["label"] == mxt.Vector(STEPS)
+    found, trainer = gradients_of(net, {"data": data, "label": CLASS_OF_STEP})
+    judge = Judge(symbol, arrays, {"data": data, "label": CLASS_OF_STEP.astype(np.float32)})
+    judge.step()
+    for name, gradient in found.items():
+        np.testing.assert_allclose(gradient, judge.gradients[name].asnumpy() / ROWS, rtol=2e-5, atol=1e-6)
+    shares = trainer.evaluate({"data": data}, outputs=["symbol.softmax_output"]).outputs["symbol.softmax_output"]
+    np.testing.assert_allclose(shares.reshape(-1, CLASSES), judge.forward()[0], rtol=2e-5, atol=1e-6)
+
+
 def test_two_losses_have_the_names_of_their_layers() -> None:
     hidden = dense("a", mx.sym.var("data"), CLASSES)
     first = mx.sym.SoftmaxOutput(hidden, mx.sym.var("one"), name="first")
@@ -361,7 +412,13 @@ REFUSED: dict[str, tuple[Callable[[], Any], Arrays, type[Exception], str]] = {
         lambda: mx.sym.concat(*[mx.sym.var("data")] * 2, dim=0),
         {},
         mxt.NetError,
-        "no batch size may be fixed",
+        "has 22 rows for 11 rows, and whose they are is not known",
+    ),
+    "steps before rows": (
+        lambda: mx.sym.reshape(mx.sym.swapaxes(mx.sym.var("data"), dim1=0, dim2=1), shape=(-3, 0)),
+        {"data": STEPWISE},
+        mxt.NetError,
+        r"whose they are is not known: what is read is a Reshape of \(batch, t, ...\)",
     ),
     "elements that are not there": (
         lambda: mx.sym.reshape(mx.sym.var("data"), shape=(0, 2), name="cut"),

@@ -16,16 +16,18 @@ from .symbol import from_symbol
 
 
 def from_gluon(
-    block: Any, inputs: Mapping[str, PortType], *, layout: str = BATCH_FIRST, name: str = "block"
+    block: Any, inputs: Mapping[str, PortType], *, layout: str | None = None, name: str = "block"
 ) -> NetGraph:
     """Return the net of a Gluon block that can be hybridized, with its parameters as far as it has values.
 
-    The block is run once on symbols, and what it gives is taken over as `from_symbol` does; it is not changed.
+    The block is run once on symbols, and what it gives is taken over as `from_symbol` does; it is not changed. What
+    it does not train (``grad_req="null"``, constants) nothing trains here.
 
     Args:
         block: A `HybridBlock`, such as a `HybridSequential` or a layer of ``gluon.rnn``.
         inputs: The types of its inputs, in the order in which it takes them, under names of your choice.
-        layout: "NTC", or "TNC" where time comes first in its sequences, as in ``gluon.rnn`` by default.
+        layout: "NTC", or "TNC" where time comes first in its sequences. None: that of the layer of ``gluon.rnn`` that
+            it is, or begins with, which is "TNC" unless that says otherwise; else "NTC".
         name: The name of the layer.
 
     Raises:
@@ -52,11 +54,27 @@ def from_gluon(
             f"from_gluon: {type(block).__name__} does not run on symbols of {', '.join(inputs)}: "
             f"{type(error).__name__}: {error}"
         ) from error
-    symbol = mx.sym.Group(_flat(given))
-    arguments = {*symbol.list_arguments(), *symbol.list_auxiliary_states()}
-    values = {path: _values(found) for path, found in block.collect_params().items() if path in arguments}
+    symbols = _flat(given)
+    if not all(isinstance(symbol, mx.sym.Symbol) for symbol in symbols):
+        raise ArgumentError(f"from_gluon: {type(block).__name__} must give arrays or lists of them, not {given!r}")
+    symbol = mx.sym.Group(symbols)
+    moved = symbol.list_auxiliary_states()
+    arguments = {*symbol.list_arguments(), *moved}
+    parameters = {path: found for path, found in block.collect_params().items() if path in arguments}
+    constants = [path for path, found in parameters.items() if found.grad_req == "null" and path not in moved]
+    values = {path: _values(found) for path, found in parameters.items()}
     arrays = {path: found for path, found in values.items() if found is not None}
-    return from_symbol(symbol, inputs, arrays=arrays, layout=layout, name=name)
+    return from_symbol(
+        symbol, inputs, arrays=arrays, constants=constants, layout=layout or _layout_of(block), name=name
+    )
+
+
+def _layout_of(block: Any) -> str:
+    """Return how sequences lie in a block, as its first layer says."""
+    while isinstance(block, mx.gluon.nn.HybridSequential) and len(block):
+        block = block[0]
+    recurrent = isinstance(block, (mx.gluon.rnn.RNN, mx.gluon.rnn.LSTM, mx.gluon.rnn.GRU))
+    return str(block._layout) if recurrent else BATCH_FIRST  # noqa: SLF001 - it is said nowhere else
 
 
 def _flat(given: Any) -> list[Any]:

@@ -15,14 +15,16 @@ from ...arguments import as_path, non_negative_int
 from ...errors import ArgumentError, FileFormatError, NetError
 from ...mappings import FrozenMapping
 from ...whole_files import write_whole
+from ..layers.symbol import SymbolLayer
 from ..layers.symbol_shapes import BATCH_FIRST
 from ..lowering import Head, Lowered, check_lengths, lower
 from ..net import NetGraph
+from ..plan import Plan
 from ..symbols import SymbolGraph
 from ..types import Array, PortType
 from .outputs import plan_of, sources_of
 from .params_file import read_params, write_params
-from .symbol import losses_of, net_of_graph
+from .symbol import LayerOptions, losses_of, net_of_graph
 
 VERSION = ["int", 10901]  # of MXNet, as its files say it
 NO_TYPES: Mapping[str, PortType] = FrozenMapping()
@@ -63,6 +65,8 @@ def from_mxnet(
         NetGraph(Input -> Output_output, 1 layer)
     """
     symbol_path, params_path = _paths(prefix, epoch)
+    if symbol_path.name.endswith("-symbol.json-symbol.json"):
+        raise ArgumentError(f'prefix is what comes before "-symbol.json", got {os.fspath(prefix)!r}')
     try:
         text = symbol_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -76,11 +80,12 @@ def from_mxnet(
     untyped = [path for path in graph.variables if path not in arrays and path not in types and path not in labels]
     if untyped:
         raise NetError(
-            f'the file does not say what "{untyped[0]}" is, which has no values: give its type, as in '
-            f'inputs={{"{untyped[0]}": mxt.Vector(3)}}'
+            f'"{untyped[0]}" has no values in {str(params_path)!r}: if it is an input, give its type, as in '
+            f'inputs={{"{untyped[0]}": mxt.Vector(3)}}; if it is an array, the file is that of another graph, or one '
+            f"of Gluon's save_parameters, which has other names than one of export"
         )
     used = {path: array for path, array in arrays.items() if path in graph.variables}
-    return net_of_graph(graph, types, used, layout, name)
+    return net_of_graph(graph, types, used, name, LayerOptions(layout))
 
 
 def _paths(prefix: object, epoch: object) -> tuple[Path, Path]:
@@ -118,8 +123,8 @@ def to_mxnet(
         epoch: The number in the name of the second file.
 
     Raises:
-        NetError: The net has no values for an array, or a state that is learned and a port, or an output cannot be
-            written, as a loss.
+        NetError: The net has no values for an array, or a state that is learned and a port, or what MXNet's files
+            cannot hold, as a loss that is a kernel of this package.
         ArgumentError: An argument is not usable, or a file cannot be written.
         UnknownNameError: An output is unknown.
 
@@ -158,18 +163,23 @@ def exported(
         graph = SymbolGraph.parse(lowered.symbol.tojson())
     except FileFormatError as error:
         raise NetError(f"{caller}: this net has what MXNet's files cannot hold: {error}") from None
-    names = _names(lowered)
+    names = _names(plan, lowered)
     arrays = {names[argument]: _joined(net, paths) for argument, paths in lowered.arrays.items()}
     shapes = {port: plan.inputs[port].shape(0, steps) for port in lowered.inputs.values()}
     hints = shapes | {name: array.shape for name, array in arrays.items()}
-    return _renamed(graph, names).with_hints(hints), arrays, tuple(shapes)
+    fixed = {names[argument] for argument, paths in lowered.arrays.items() if paths[0] in plan.auxiliary}
+    return _renamed(graph, names).with_hints(hints).with_blocked(fixed), arrays, tuple(shapes)
 
 
-def _names(lowered: Lowered) -> dict[str, str]:
-    """Return the name in the file of each argument and head."""
+def _names(plan: Plan, lowered: Lowered) -> dict[str, str]:
+    """Return the name in the file of each argument and head; arrays of one graph of MXNet have their own again."""
     names = dict(lowered.inputs.items()) | {f"output:{head.name}": head.name for head in lowered.heads}
     for argument, paths in lowered.arrays.items():
         names[argument] = paths[0] if len(paths) == 1 else f"{paths[0].rpartition('.')[0]}.parameters"
+    owners = {path.partition(".")[0] for paths in lowered.arrays.values() for path in paths}
+    layer = plan.net.layers.get(next(iter(owners))) if len(owners) == 1 else None
+    if isinstance(layer, SymbolLayer):
+        names.update({argument: paths[0].partition(".")[2] for argument, paths in lowered.arrays.items()})
     return names
 
 

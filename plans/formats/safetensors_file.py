@@ -67,7 +67,10 @@ def from_safetensors(path: str | os.PathLike[str], net: NetGraph | None = None) 
         }
         for name in file.names:
             if name not in shapes:
-                raise NetError(f"{file.name!r}: the net has no array {name!r}; it has {', '.join(shapes) or 'none'}")
+                raise NetError(
+                    f"{file.name!r}: the net has no array {name!r}; it has {', '.join(shapes) or 'none'}. A file of "
+                    f"PyTorch's is read by its own names: from_torch(net, safetensors.numpy.load_file(path), names)"
+                )
         found = {name: file.numbers(name) for name in shapes if name in file.names}
     for name, array in found.items():
         if array.shape != shapes[name]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike, NDArray
 
 from ..._mxnet import mx
-from ...arguments import as_array
+from ...arguments import as_array, names
 from ...errors import ArgumentError, NetError, nearest
 from ...mappings import FrozenMapping
-from ..layers.base import Layer, MismatchError
+from ..initializers import Initializer
+from ..layers.base import NO_INITIALIZERS, Layer, MismatchError
 from ..layers.symbol import SymbolLayer, fixed_arrays, port_name
 from ..layers.symbol_losses import MADE, SOFTMAX, SymbolLoss
 from ..layers.symbol_shapes import BATCH_FIRST, Shapes, shapes_of
@@ -28,6 +29,8 @@ def from_symbol(
     inputs: Mapping[str, PortType],
     *,
     arrays: Mapping[str, ArrayLike] = NO_ARRAYS,
+    constants: Sequence[str] = (),
+    initializers: Mapping[str, Initializer] = NO_INITIALIZERS,
     layout: str = BATCH_FIRST,
     name: str = "symbol",
 ) -> NetGraph:
@@ -43,6 +46,9 @@ def from_symbol(
         inputs: The types of the variables that are inputs; labels may be left out: an `Index` for SoftmaxOutput (real
             with ``use_ignore``), what the prediction is for others. All other variables are arrays.
         arrays: Values of arrays by MXNet's names, as in ``{"fc_weight": ...}``; numpy arrays or NDArrays.
+        constants: Arrays that nothing trains; those that only a BlockGrad reads are so anyway.
+        initializers: Initializers of arrays without values, by MXNet's names; what variables say of that, and of
+            multipliers (``init``, ``lr_mult``), is not taken over: `Rule` has the latter.
         layout: "NTC": sequences are ``(batch, t, ...)`` in the graph, or "TNC": ``(t, batch, ...)``. Users' arrays are
             ``(batch, t, ...)`` in any case.
         name: The name of the layer.
@@ -62,11 +68,20 @@ def from_symbol(
     """
     if not isinstance(symbol, mx.sym.Symbol):
         raise ArgumentError(f"from_symbol takes a symbol of MXNet, got {type(symbol).__name__}")
-    return net_of_graph(SymbolGraph.parse(symbol.tojson()), inputs, arrays, layout, name)
+    options = LayerOptions(layout, names(constants, "constants"), initializers)
+    return net_of_graph(SymbolGraph.parse(symbol.tojson()), inputs, arrays, name, options)
+
+
+class LayerOptions(NamedTuple):
+    """What a layer of a graph is told beside the graph."""
+
+    layout: str = BATCH_FIRST
+    constants: tuple[str, ...] = ()
+    initializers: Mapping[str, Initializer] = NO_INITIALIZERS
 
 
 def net_of_graph(
-    graph: SymbolGraph, inputs: Mapping[str, PortType], arrays: Mapping[str, Any], layout: str, name: str
+    graph: SymbolGraph, inputs: Mapping[str, PortType], arrays: Mapping[str, Any], name: str, options: LayerOptions
 ) -> NetGraph:
     """Return the net of a graph (see `from_symbol`)."""
     types = _checked_types(graph, inputs)
@@ -74,14 +89,19 @@ def net_of_graph(
     graph = graph.with_hints(graph.hints() | {path: array.shape for path, array in values.items() if array.shape})
     losses = losses_of(graph)
     body = _body_of(graph, losses)
-    layer = SymbolLayer(body.to_text(), tuple(found for found in body.variables if found in types), layout)
+    layer = SymbolLayer(body.to_text(), tuple(found for found in body.variables if found in types), *options)
+    same = next((loss.name for loss in losses if loss.name == name), None)
+    if same is not None:
+        raise ArgumentError(f'name: "{same}" is the name of an output layer; give another one')
     shapes = _shapes(layer, types, name)
     ports = dict(zip(layer.output_ports(), shapes.outputs))
     layers: dict[str, Layer] = {name: layer}
     paths: list[tuple[str, ...]] = [(port, f"{name}.{port}") for port in layer.input_ports()]
     for loss in losses:
         port = port_name(graph.name_of(loss.entering))
-        layers[loss.name] = SymbolLoss(loss.operator, loss.attributes, ports[port].merged, loss.label_graph, layout)
+        layers[loss.name] = SymbolLoss(
+            loss.operator, loss.attributes, ports[port].merged, loss.label_graph, options.layout
+        )
         paths.append((f"{name}.{port}", loss.name, "Loss" if len(losses) == 1 else f"{loss.name}_loss"))
         if loss.label is not None:
             paths.append((port_name(loss.label), f"{loss.name}.Target"))
@@ -184,9 +204,13 @@ def _shapes(layer: SymbolLayer, types: Mapping[str, PortType], name: str) -> Sha
 def _checked_values(arrays: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     if not isinstance(arrays, Mapping):
         raise ArgumentError(f"arrays must map MXNet's names to arrays, got {type(arrays).__name__}")
-    return {
-        path: as_array(given.asnumpy() if isinstance(given, mx.nd.NDArray) else given) for path, given in arrays.items()
-    }
+    found = {}
+    for path, given in arrays.items():
+        try:
+            found[path] = as_array(given.asnumpy() if isinstance(given, mx.nd.NDArray) else given)
+        except ArgumentError as error:
+            raise ArgumentError(f'arrays: "{path}" {error}') from None
+    return found
 
 
 def _fitting(

@@ -282,7 +282,7 @@ def check_padding(path: str, layer: Layer, node: Node) -> None:
     if node.true_lengths and not layer.masks_padding and any(isinstance(port, Sequence) for port in ports):
         raise Error(
             f'layer "{path}" ({layer!r}) does not say what it does over padding (Layer.masks_padding), so all '
-            f"examples of a batch must have the same length"
+            f"examples of a batch must have the same length, that of the bucket"
         )
 
 

@@ -10,13 +10,14 @@ from ..._mxnet import mx
 from ...errors import ArgumentError
 from ...values import register
 from ..initializers import Initializer, Ones, Uniform, Xavier, Zeros
-from ..operators import BATCH_NORM, BY_LENGTH, DROPOUT, LOSSES, RNN
+from ..operators import BATCH_NORM, BY_LENGTH, DECONVOLUTION, DROPOUT, LOSSES, RNN
 from ..symbols import VARIABLE, Entry, Operation, SymbolGraph, apply_operation
-from ..types import Array, PortType, Sequence, length_of
+from ..types import Array, PortType, Sequence, item_of, length_of
 from .base import NO_INITIALIZERS, Declared, Layer, Node, Ports, Symbol, check_choice, check_initializers, set_fields
 from .normalization import BatchNorm
-from .symbol_shapes import BATCH_FIRST, LAYOUTS, TIME_FIRST, Output, Shapes, shapes_of, shapes_within
+from .symbol_shapes import BATCH_FIRST, LAYOUTS, TIME_FIRST, Output, Shapes, real_as, shapes_of, shapes_within
 
+BLOCKS = frozenset(("BlockGrad", "stop_gradient"))
 ONES_BY_NAME = ("_gamma", "_var", "_running_var")
 ZEROS_BY_NAME = ("_beta", "_bias", "_mean")
 
@@ -32,7 +33,8 @@ class SymbolLayer(Layer):
     """A graph of MXNet operators, as `from_symbol`, `from_mxnet` and `from_gluon` make it.
 
     Ports: an input for each variable in `inputs`, an output for each head, under MXNet's names (with "_" for dots).
-    Arrays: all other variables, under their names; the moving statistics of a BatchNorm are auxiliary.
+    Arrays: all other variables, under their names. The moving statistics of a BatchNorm are auxiliary, and so is what
+    nothing trains: `constants`, and what only a BlockGrad reads.
     BatchNorm is ours, which leaves out the rows that a short batch lacks; all else is MXNet's own. All examples of a
     batch have one length. Arrays start as their names say: ``..._gamma`` and ``..._var`` at 1, ``..._beta``,
     ``..._bias`` and ``..._mean`` at 0, matrices with `Xavier`, other vectors with ``Uniform(0.07)``.
@@ -41,6 +43,7 @@ class SymbolLayer(Layer):
         graph: The graph, as MXNet writes it in JSON.
         inputs: The variables that are ports.
         layout: "NTC", or "TNC": in the graph, time comes before the batch in every sequence.
+        constants: Arrays that nothing trains.
         initializers: Initializers by array name.
 
     Raises:
@@ -58,17 +61,21 @@ class SymbolLayer(Layer):
     graph: str
     inputs: tuple[str, ...]
     layout: str = BATCH_FIRST
+    constants: tuple[str, ...] = ()
     initializers: Mapping[str, Initializer] = NO_INITIALIZERS
 
     def __post_init__(self) -> None:
         """Check all of it, and bring the graph into its one form."""
         graph = SymbolGraph.parse(self.graph)
         hints = {name: shape for name, shape in graph.hints().items() if name not in self.inputs}
-        set_fields(self, graph=graph.with_hints(hints).to_text(), inputs=tuple(self.inputs))
-        unknown = [name for name in self.inputs if name not in self.parsed.variables]
-        if unknown:
-            known = ", ".join(self.parsed.variables)
-            raise ArgumentError(f"SymbolLayer: inputs: the graph has no variable {unknown[0]!r}; it has {known}")
+        set_fields(
+            self, graph=graph.with_hints(hints).to_text(), inputs=tuple(self.inputs), constants=tuple(self.constants)
+        )
+        for field, names in (("inputs", self.inputs), ("constants", self.constants)):
+            unknown = [name for name in names if name not in self.parsed.variables]
+            if unknown:
+                known = ", ".join(self.parsed.variables)
+                raise ArgumentError(f"SymbolLayer: {field}: the graph has no variable {unknown[0]!r}; it has {known}")
         for kind, ports in (("inputs", self.input_ports()), ("outputs", self.output_ports())):
             if len(set(ports)) < len(ports):
                 raise ArgumentError(f"SymbolLayer: two {kind} have one name: {', '.join(ports)}")
@@ -118,9 +125,9 @@ class SymbolLayer(Layer):
         return shapes_of(self.graph, self.inputs, tuple(map(ports.input, self.input_ports())), self.layout)
 
     def declare(self, ports: Ports) -> dict[str, Declared]:
-        """Return the variables that are no inputs, moving statistics last."""
+        """Return the variables that are no inputs, those that nothing trains last."""
         shapes, fixed = self._shapes(ports).arrays, fixed_arrays(self.parsed)
-        moved = moving_arrays(self.parsed)
+        moved = {*moving_arrays(self.parsed), *blocked_arrays(self.parsed), *self.constants}
         declared = {
             name: Declared(shape, initializer_of(name, shape), auxiliary=name in moved)
             for name, shape in shapes.items()
@@ -150,7 +157,8 @@ class SymbolLayer(Layer):
     def _leaving(self, node: Node, symbol: Symbol, output: Output) -> Symbol:
         symbol = mx.sym.cast(symbol, dtype=node.dtype)
         if not isinstance(output.type, Sequence):
-            return symbol
+            places = item_of(output.type).shape[0] if output.merged else 0
+            return mx.sym.reshape(symbol, shape=(-4, -1, places, -2)) if output.merged else symbol
         steps = node.lengths[output.type.length]
         if output.merged:
             parts = (-1, steps) if self.layout == BATCH_FIRST else (steps, -1)
@@ -215,6 +223,16 @@ def fixed_arrays(graph: SymbolGraph) -> set[str]:
     return {graph.nodes[number].name for number, output in fixed - read}
 
 
+def blocked_arrays(graph: SymbolGraph) -> set[str]:
+    """Return the variables through which no gradient comes."""
+    readers: dict[int, set[str]] = {}
+    for node in graph.operations:
+        for number, _ in node.inputs:
+            readers.setdefault(number, set()).add(node.operator)
+    ends = {number for number, _ in graph.heads}
+    return {graph.nodes[number].name for number, found in readers.items() if found <= BLOCKS and number not in ends}
+
+
 def initializer_of(name: str, shape: tuple[int, ...]) -> Initializer:
     """Return how an array begins, by MXNet's conventions of names."""
     if name.endswith(ONES_BY_NAME):
@@ -239,11 +257,15 @@ class _Applying:
             if operation.operator == DROPOUT and operation.get("mode") != "always":
                 return inputs[0]
             operation = operation.but(p="0") if operation.operator == RNN else operation
+        if operation.operator == DECONVOLUTION:  # oneDNN's crashes in the backward pass, and has no float64
+            wide = apply_operation(operation, [mx.sym.cast(symbol, dtype="float64") for symbol in inputs])
+            return mx.sym.cast(wide, dtype=self._node.dtype)
+        if operation.operator == "SequenceLast" and len(inputs) == 1:  # its backward pass touches foreign memory
+            axis = int(operation.number("axis", 0.0))
+            return mx.sym.squeeze(mx.sym.slice_axis(inputs[0], axis=axis, begin=-1, end=None), axis=axis)
         if operation.operator in BY_LENGTH and len(inputs) > 1:
             inputs = [inputs[0], self._within(operation, inputs[1])]
-        if operation.get("dtype") == "float32":
-            operation = operation.but(dtype=self._node.dtype)
-        return apply_operation(operation, inputs)
+        return apply_operation(real_as(self._node.dtype, operation), inputs)
 
     def _within(self, operation: Operation, steps: Symbol) -> Symbol:
         """Return numbers of steps as they can be: MXNet touches foreign memory for others, NaN among them."""

@@ -38,7 +38,8 @@ class SymbolLoss(Loss):
         operator: SoftmaxOutput, LinearRegressionOutput, MAERegressionOutput, LogisticRegressionOutput, MakeLoss or
             make_loss.
         attributes: Its parameters, as text.
-        merged: Whether each step of a sequence is a row of its own to the operator.
+        merged: Whether each step of a sequence, or each place of an item's first axis, is a row of its own to the
+            operator.
         label: A graph of MXNet operators that the label goes through first, in JSON, with one variable.
         layout: "NTC" or "TNC": how sequences lie in that graph.
 
@@ -69,8 +70,12 @@ class SymbolLoss(Loss):
             raise ArgumentError(f"SymbolLoss: normalization must be one of {', '.join(NORMALIZATIONS)}")
         valid = found.get("normalization") == "valid"
         if found.flag("out_grad") or (valid and (found.flag("use_ignore") or self.operator in MADE)):
-            what = "out_grad" if found.flag("out_grad") else 'normalization="valid"'
-            raise ArgumentError(f"SymbolLoss: {self.operator} with {what} is not built: an example's loss is its own")
+            where = "use_ignore" if found.flag("use_ignore") else "MakeLoss"
+            what = "out_grad" if found.flag("out_grad") else f'normalization="valid" and {where}'
+            raise ArgumentError(
+                f"SymbolLoss: {self.operator} with {what} is not built, as what an example counts would depend on the "
+                f'others of its batch; normalization="null" sums over what is not ignored'
+            )
         for name in ("grad_scale", "ignore_label", "smooth_alpha"):
             try:
                 found.number(name, 0.0)
@@ -104,7 +109,7 @@ class SymbolLoss(Loss):
         if self.operator in MADE:
             return
         if ports.inputs["Target"] is None:
-            ports.set_input("Target", with_item(source, self._usual_target(item_of(source))))
+            ports.set_input("Target", self._usual_target(source))
         self._check_target(source, ports.input("Target"))
 
     def needs(self, ports: Ports) -> str:
@@ -121,20 +126,29 @@ class SymbolLoss(Loss):
             return item.shape[1:]
         return item.shape[:-1] if self._preserves else ()
 
-    def _usual_target(self, item: Item) -> Item:
-        if self.operator not in SOFTMAX:
-            return Array(()) if item.shape == (1,) else Array(item.shape)
-        places = self._places(item)
-        classes = flat_size(item) // flat_size(Array(places))
-        return Array(places) if places or self._operation.flag("use_ignore") else Index(classes)
+    def _row(self, port: PortType) -> tuple[int, Item]:
+        """Return how many rows each example, or step, is to the operator, and the type of one."""
+        item = item_of(port)
+        if self.merged and not isinstance(port, Sequence):
+            return item.shape[0], Array(item.shape[1:])
+        return 1, item
+
+    def _usual_target(self, source: PortType) -> PortType:
+        rows, item = self._row(source)
+        places: tuple[int, ...] = () if item.shape == (1,) else item.shape
+        if self.operator in SOFTMAX:
+            places = self._places(item)
+            if not places and rows == 1 and not self._operation.flag("use_ignore"):
+                return with_item(source, Index(flat_size(item)))
+        return with_item(source, Array((*((rows,) if rows > 1 else ()), *places)))
 
     def _check_target(self, source: PortType, target: PortType) -> None:
-        item, label = item_of(source), item_of(target)
-        wanted = [flat_size(item)]
+        rows, item = self._row(source)
+        wanted = [rows * flat_size(item)]
         if self.operator in SOFTMAX:
-            wanted.append(flat_size(Array(self._places(item))))
+            wanted.append(rows * flat_size(Array(self._places(item))))
         same = isinstance(source, Sequence) == isinstance(target, Sequence)
-        if not same or flat_size(label) not in wanted:
+        if not same or flat_size(item_of(target)) not in wanted:
             raise MismatchError(
                 f'port "Target" gets {target!r}, but {self.operator} wants {" or ".join(map(str, wanted))} numbers for '
                 f"{source!r}"
@@ -143,13 +157,14 @@ class SymbolLoss(Loss):
     def lower(self, node: Node) -> dict[str, Symbol]:
         """Return the loss of each example: the sum over all that it has, scaled as the operator scales gradients."""
         source = node.ports.input()
-        item = item_of(source)
-        steps = node.steps(source) if isinstance(source, Sequence) else 1
-        rows = node.merge(node.inputs["Input"], source)
+        count, item = self._row(source)
+        steps = node.steps(source) if isinstance(source, Sequence) else count
+        rows = node.inputs["Input"]
+        rows = mx.sym.reshape(rows, shape=(-3, -2)) if count > 1 else node.merge(rows, source)
         if self.operator in MADE:
             values, places = rows, flat_size(item)
         elif self.operator in SOFTMAX:
-            values, places = self._cross_entropy(node, rows, item), flat_size(Array(self._places(item)))
+            values, places = self._cross_entropy(node, rows, item, count), flat_size(Array(self._places(item)))
         else:
             values, places = self._regression(node, rows), flat_size(item)
         summed = mx.sym.sum(mx.sym.reshape(values, shape=(-1, steps * places)), axis=1)
@@ -181,7 +196,7 @@ class SymbolLoss(Loss):
         apart = mx.sym.reshape(vector, shape=(node.steps(target), -1, flat_size(item_of(target))))
         return mx.sym.reshape(mx.sym.swapaxes(apart, dim1=0, dim2=1), shape=(-1,))
 
-    def _cross_entropy(self, node: Node, rows: Symbol, item: Item) -> Symbol:
+    def _cross_entropy(self, node: Node, rows: Symbol, item: Item, count: int) -> Symbol:
         """Return the cross entropies, one for each label, in order."""
         operation, labels = self._operation, self._labels(node)
         places = flat_size(Array(self._places(item)))
@@ -189,7 +204,7 @@ class SymbolLoss(Loss):
         if operation.flag("multi_output"):  # (rows, classes, places) becomes (rows * places, classes)
             rows = mx.sym.swapaxes(mx.sym.reshape(rows, shape=(-1, classes, places)), dim1=1, dim2=2)
         logs = mx.sym.log_softmax(mx.sym.reshape(rows, shape=(-1, classes)), axis=-1)
-        if flat_size(item_of(node.ports.input("Target"))) == flat_size(item) and classes > 1:
+        if flat_size(item_of(node.ports.input("Target"))) == count * flat_size(item) and classes > 1:
             return -mx.sym.sum(self._probabilities(labels, classes, places) * logs, axis=-1)
         picked = mx.sym.pick(logs, labels, axis=-1)
         smooth = operation.number("smooth_alpha", 0.0)

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..._mxnet import mx
 from ..operators import BATCH_NORM, BY_LENGTH, DIVISIONS
-from ..symbols import VARIABLE, Entry, SymbolGraph
+from ..symbols import VARIABLE, Entry, Operation, SymbolGraph, apply_operation
 from ..types import Array, Index, PortType, Sequence, item_of
 from .base import MismatchError
+from .symbol_order import in_order
 
 BATCH_FIRST, TIME_FIRST = LAYOUTS = ("NTC", "TNC")
 RESHAPES = frozenset(("Reshape", "reshape"))
@@ -55,7 +56,8 @@ class Output(NamedTuple):
 
     Attributes:
         type: Its type.
-        merged: Whether the graph has each step as a row of its own, ``(batch * t, ...)``.
+        merged: Whether the graph has each step, or each place of the item's first axis, as a row of its own:
+            ``(batch * t, ...)``, the rows of one example together.
     """
 
     type: PortType
@@ -101,6 +103,10 @@ def shapes_of(text: str, inputs: tuple[str, ...], ports: tuple[PortType, ...], l
     outputs = tuple(
         _output_of(graph.name_of(head), (first[head], second[head]), trials, layout) for head in graph.heads
     )
+    both = {entry: (shape, second[entry]) for entry, shape in first.items()}
+    for head, output in zip(graph.heads, outputs):
+        if output.merged:
+            _check_order(graph, head, both, trials, output, layout)
     return Shapes(outputs, {name: first[entry] for name, entry in arrays.items() if name not in types})
 
 
@@ -144,16 +150,44 @@ def shapes_within(
     return found
 
 
+def _check_order(
+    graph: SymbolGraph,
+    head: Entry,
+    shapes: Mapping[Entry, tuple[Shape, Shape]],
+    trials: tuple[Trial, Trial],
+    output: Output,
+    layout: str,
+) -> None:
+    """Refuse rows whose order nobody knows.
+
+    Raises:
+        MismatchError: They were not made by a Reshape of the first axes.
+    """
+    rows = trials[0].rows, trials[1].rows
+    before: tuple[tuple[int, int], ...] = (rows,)
+    if isinstance(output.type, Sequence):
+        name = output.type.length
+        steps = trials[0].lengths[name], trials[1].lengths[name]
+        before = (rows, steps) if layout == BATCH_FIRST else (steps, rows)
+    if not in_order(graph, head, shapes, before):
+        axes = "(batch, t, ...)" if layout == BATCH_FIRST else "(t, batch, ...)"
+        raise MismatchError(
+            f'the output "{graph.name_of(head)}" has {shapes[head][0][0]} rows for {trials[0]}, and whose they are is '
+            f"not known: what is read is a Reshape of {axes if len(before) > 1 else '(batch, ...)'} to rows, and what "
+            f"keeps their order; no batch size may be fixed in the graph"
+        )
+
+
 def _infer(graph: SymbolGraph, types: Mapping[str, PortType], trial: Trial, layout: str) -> dict[Entry, Shape]:
-    """Return all shapes; what arrays say of themselves counts only where they do not follow without."""
+    """Return all shapes; where what arrays say of themselves does not fit, without it."""
     given = {name: trial.shape(port, layout) for name, port in types.items()}
     hints = {name: shape for name, shape in graph.hints().items() if name not in types and _known(shape)}
     try:
-        return _infer_from(graph, types, trial, given)
+        return _infer_from(graph, types, trial, {**given, **hints})
     except MismatchError:
         if not hints:
             raise
-        return _infer_from(graph, types, trial, {**given, **hints})
+        return _infer_from(graph, types, trial, given)
 
 
 def _infer_from(
@@ -165,7 +199,8 @@ def _infer_from(
         MismatchError: One does not follow, or is wrong.
     """
     seen = SymbolGraph(graph.nodes, tuple(graph.entries()))
-    whole = mx.sym.Group(seen.build({name: mx.sym.var(name) for name in graph.variables}))
+    variables = {name: mx.sym.var(name) for name in graph.variables}
+    whole = mx.sym.Group(seen.build(variables, lambda node, taken: apply_operation(real_as("float32", node), taken)))
     try:
         _, shapes, _ = whole.infer_shape_partial(**given)
         _, kinds, _ = whole.infer_type_partial(**{name: _dtype(port) for name, port in types.items()})
@@ -202,6 +237,13 @@ def _check_nodes(graph: SymbolGraph, shapes: Mapping[Entry, Shape], kinds: Mappi
             raise MismatchError(f"{where} divides integers, which ends the process at 0; give its input a real type")
 
 
+def real_as(dtype: str, node: Operation) -> Operation:
+    """Return an operation that gives real numbers in another dtype, and gradients that are no sparse arrays."""
+    if node.get("dtype") in {"float16", "float32", "float64"}:
+        node = node.but(dtype=dtype)
+    return node.but(sparse_grad="False") if node.flag("sparse_grad") else node
+
+
 def _dtype(port: PortType) -> str:
     return "int32" if isinstance(item_of(port), Index) else "float32"
 
@@ -223,7 +265,10 @@ def _reason(error: Exception) -> str:
 def _output_of(name: str, pair: tuple[Shape, Shape], trials: tuple[Trial, Trial], layout: str) -> Output:
     """Return what an output is, from its shape in each trial."""
     if len(pair[0]) != len(pair[1]) or not pair[0]:
-        raise MismatchError(f'the output "{name}" has the shape {pair[0]}, which has no row for each example')
+        raise MismatchError(
+            f'the output "{name}" has the shape {pair[0]}, which has no row for each example; a loss has one number '
+            f"for each, as in mean(..., axis=1)"
+        )
     extents = list(zip(*pair))
     rows = tuple(trial.rows for trial in trials)
     lengths = {steps: length for length, steps in zip(trials[0].lengths, _pairs(trials))}
@@ -237,9 +282,13 @@ def _output_of(name: str, pair: tuple[Shape, Shape], trials: tuple[Trial, Trial]
         return Output(Array(_fixed(name, extents[1:], trials)))
     if outer in merged:
         return Output(Sequence(merged[outer], Array(_fixed(name, extents[1:], trials))), merged=True)
+    places = outer[0] // rows[0]
+    if places and outer == (places * rows[0], places * rows[1]):
+        return Output(Array((places, *_fixed(name, extents[1:], trials))), merged=True)
     raise MismatchError(
         f'the output "{name}" has the shape {pair[0]} for {trials[0]}; its first axis must be the batch'
-        f"{', or time before it' if layout == TIME_FIRST else ''}, and no batch size may be fixed in the graph"
+        f"{', or time before it' if layout == TIME_FIRST else ''}: one row, or so many, for each example, as a loss "
+        f"has one number for each; no batch size may be fixed in the graph"
     )
 
 
