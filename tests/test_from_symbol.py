@@ -514,6 +514,7 @@ def test_parameters_that_crash_mxnet_are_refused_before_it_sees_them(
         ({"a_wait": np.zeros(1)}, 'no array "a_wait"; did you mean "a_weight"'),
         ({"a_weight": np.zeros((2, 2))}, r'"a_weight" has the shape \(2, 2\), and the net needs \(6, 3\)'),
         ([], "arrays must map"),
+        ({"a_weight": [[1], [1, 2]]}, 'arrays: "a_weight" is ragged'),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_by_name(arrays: Any, text: str) -> None:
@@ -531,6 +532,25 @@ def test_what_is_no_symbol_is_refused(symbol: Any) -> None:
 def test_inputs_that_are_no_types_are_refused(inputs: Any) -> None:
     with pytest.raises(mxt.ArgumentError, match="inputs must map"):
         mxt.from_symbol(scored(), inputs)
+
+
+def test_arrays_can_be_constant_and_begin_as_one_says() -> None:
+    begin = {"a_weight": mxt.initializers.Constant(0.5)}
+    net = mxt.from_symbol(scored(), {"data": VECTOR}, constants=["a_bias"], initializers=begin)
+    plan = mxt.compile_plan(net)
+    assert tuple(plan.parameters) == ("symbol.a_weight",)
+    assert tuple(plan.auxiliary) == ("symbol.a_bias",)
+    trainer = mxt.Trainer(plan, mxt.SGD(1.0), ROWS)
+    np.testing.assert_array_equal(trainer.arrays["symbol.a_weight"][:], 0.5)
+    trainer.update({"data": values_of(VECTOR), "label": CLASS})
+    np.testing.assert_array_equal(trainer.arrays["symbol.a_bias"][:], 0.0)
+    with pytest.raises(mxt.ArgumentError, match="constants: the graph has no variable 'b'"):
+        mxt.from_symbol(scored(), {"data": VECTOR}, constants=["b"])
+
+
+def test_the_name_of_an_output_layer_is_no_name_for_the_layer() -> None:
+    with pytest.raises(mxt.ArgumentError, match='"softmax" is the name of an output layer'):
+        mxt.from_symbol(scored(), {"data": VECTOR}, name="softmax")
 
 
 def test_a_layout_that_is_unknown_is_refused() -> None:

@@ -124,6 +124,106 @@ def test_a_net_of_a_block_can_be_trained() -> None:
     assert trainer.evaluate(batch).losses.total < first / 10
 
 
+class Scaled(mx.gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
+    """A block with a constant and an array that it does not train."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.factor = self.params.get_constant("factor", mx.nd.array([2.0, 3.0]))
+            self.shift = self.params.get("shift", shape=(2,), init="ones", grad_req="null")
+            self.weight = self.params.get("weight", shape=(2,), init="ones")
+
+    def hybrid_forward(self, F: Any, x: Any, **arrays: Any) -> Any:  # noqa: N803 - the name that Gluon gives it
+        shifted = F.broadcast_add(F.broadcast_mul(x, arrays["factor"]), arrays["shift"])
+        return F.broadcast_mul(shifted, arrays["weight"])
+
+
+@pytest.mark.parametrize(
+    ("make", "trained"),
+    [
+        (Scaled, ["weight"]),
+        (lambda: mx.gluon.nn.BatchNorm(center=False, scale=False), []),
+        (lambda: mx.gluon.nn.LayerNorm(center=False), ["gamma"]),
+    ],
+    ids=["constant", "batch norm", "layer norm"],
+)
+def test_what_gluon_does_not_train_nothing_trains(make: Callable[[], Any], trained: list[str]) -> None:
+    block = make()
+    block.initialize()
+    block(mx.nd.ones((2, 2)))
+    net = mxt.from_gluon(block, {"Input": mxt.Vector(2)})
+    plan = mxt.compile_plan(net, dict.fromkeys(net.outputs, 1.0))
+    assert [path.rpartition("_")[2] for path in plan.parameters] == trained
+
+
+def test_the_layout_of_a_recurrent_layer_of_gluon_is_known() -> None:
+    for layout in ("TNC", "NTC"):
+        block = mx.gluon.nn.HybridSequential()
+        block.add(mx.gluon.rnn.LSTM(3, input_size=4, layout=layout))
+        block.initialize(mx.init.Uniform(0.5))
+        net = mxt.from_gluon(block, SEQUENCE)
+        assert net.layers["block"].layout == layout  # type: ignore[attr-defined]  # it is a SymbolLayer
+
+
+def test_nets_of_float64_go_there_and_back(tmp_path: Path) -> None:
+    net = with_values(NETS["lstm"])
+    wide = net.with_arrays({path: array.astype(np.float64) for path, array in net.arrays.items()})
+    mxt.to_mxnet(wide, tmp_path / "net", lengths={"t": STEPS})
+    again = mxt.from_mxnet(tmp_path / "net")
+    assert {array.dtype.name for array in again.arrays.values()} == {"float64"}
+    plans = [mxt.compile_plan(found, dict.fromkeys(found.outputs, 0.0), dtype="float64") for found in (wide, again)]
+    executors = [
+        mxt.instantiate(plan, ROWS, dict.fromkeys(plan.lengths, STEPS), arrays=found.arrays, training=False)
+        for plan, found in zip(plans, (wide, again))
+    ]
+    for executor in executors:
+        executor.forward({"Input": data_of(net)})
+    given, found = (next(iter(executor.outputs.values())).asnumpy() for executor in executors)
+    np.testing.assert_array_equal(found, given)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [mx.gluon.nn.PReLU, lambda: mx.gluon.nn.Embedding(9, 3, sparse_grad=True)],
+    ids=["prelu", "sparse embedding"],
+)
+def test_blocks_whose_shapes_or_gradients_are_odd_are_taken(make: Callable[[], Any]) -> None:
+    block = make()
+    block.initialize()
+    data = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
+    wanted = block(mx.nd.array(data)).asnumpy()
+    net = mxt.from_gluon(block, {"Input": mxt.Vector(3)})
+    np.testing.assert_allclose(engine_output(net, data, next(iter(net.outputs))), wanted, rtol=1e-6)
+    whole = mxt.NetGraph({"block": net, "loss": mxt.MeanSquaredLoss()}, [("block", "loss", "Loss")])
+    trainer = mxt.Trainer(mxt.compile_plan(whole), mxt.SGD(0.1), 2)
+    trainer.update({"Input": data, "Target": np.ones_like(wanted)})
+    assert np.isfinite(trainer.current_loss().total)
+
+
+def test_moving_statistics_come_back_as_what_nothing_trains(tmp_path: Path) -> None:
+    mxt.to_mxnet(with_values(NETS["convolution"]), tmp_path / "net")
+    again = mxt.from_mxnet(tmp_path / "net")
+    plan = mxt.compile_plan(again, dict.fromkeys(again.outputs, 1.0))
+    assert set(plan.auxiliary) == {"symbol.batchnorm.MovingMean", "symbol.batchnorm.MovingVariance"}
+    symbol, arguments, _ = mx.model.load_checkpoint(str(tmp_path / "net"), 0)
+    values = {**arguments, "Input": mx.nd.array(data_of(NETS["convolution"]))}
+    gradients = {name: mx.nd.ones(array.shape) for name, array in values.items()}
+    executor = symbol.bind(mx.cpu(), values, gradients)
+    executor.forward(is_train=True)
+    executor.backward(mx.nd.ones((ROWS, 3)))
+    assert not gradients["batchnorm.MovingMean"].asnumpy().any()
+    assert gradients["batchnorm.Scaling"].asnumpy().any()
+
+
+def test_arrays_of_a_symbol_go_back_into_it(tmp_path: Path) -> None:
+    symbol = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=2, name="fc")
+    net = mxt.from_symbol(symbol, {"data": mxt.Vector(3)}, arrays={"fc_weight": np.ones((2, 3)), "fc_bias": [1, 2]})
+    mxt.to_mxnet(net, tmp_path / "net")
+    _, arguments, _ = mx.model.load_checkpoint(str(tmp_path / "net"), 0)
+    assert set(arguments) == set(symbol.list_arguments()) - {"data"}
+
+
 # Files
 
 
@@ -273,6 +373,23 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_what_is_no_hybrid_block_is_refused(block: Any) -> None:
     with pytest.raises(mxt.ArgumentError, match="takes a HybridBlock"):
         mxt.from_gluon(block, {"Input": mxt.Vector(2)})
+
+
+class Named(mx.gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
+    """A block that gives what is no list of arrays."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: N803 - Gluon calls it so
+        return {"x": x}
+
+
+def test_a_block_that_gives_something_else_is_refused() -> None:
+    with pytest.raises(mxt.ArgumentError, match="Named must give arrays or lists of them"):
+        mxt.from_gluon(Named(), {"Input": mxt.Vector(2)})
+
+
+def test_a_prefix_that_is_a_whole_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(mxt.ArgumentError, match=r'prefix is what comes before "-symbol\.json"'):
+        mxt.from_mxnet(f"{written(tmp_path)}-symbol.json")
 
 
 def test_a_block_that_takes_other_inputs_is_refused() -> None:
