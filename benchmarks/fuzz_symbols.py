@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import struct
 import sys
 import tempfile
@@ -20,8 +22,11 @@ import exported_cases as cases  # noqa: E402 - the nets lie beside the tests, wh
 import mxtrainer as mxt  # noqa: E402
 from mxtrainer._mxnet import mx  # noqa: E402
 from mxtrainer.plans.operators import ALLOWED, LOSSES  # noqa: E402
+from mxtrainer.plans.symbols import Operation, signature  # noqa: E402
 
 OPERATORS = sorted(ALLOWED | LOSSES)
+PARAMETERS = ["axis", "shape", "dtype", "num_args", "use_sequence_length", "kernel", "stride", "num_group", "mode"]
+REQUIRED = ["num_hidden", "num_filter", "kernel", "shape", "axis", "scalar", "num_outputs", "reps", "sections", "a_min"]
 VALUES = [
     "0",
     "1",
@@ -115,20 +120,34 @@ def _change_node(generator: Generator, graph: Any) -> None:
     """Give a node another operator, input or parameter."""
     nodes = graph["nodes"]
     node = nodes[int(generator.integers(len(nodes)))]
-    way = generator.integers(5)
+    way = generator.integers(6)
     attributes, inputs = node.setdefault("attrs", {}), node["inputs"]
-    if way == 0:
-        node["op"] = OPERATORS[int(generator.integers(len(OPERATORS)))]
-    elif way == 1 and inputs:
+    if way <= 1:
+        _exchange(generator, node)
+    elif way == 2 and inputs:
         entry = inputs[int(generator.integers(len(inputs)))]
         entry[int(generator.integers(2))] = int(generator.choice([-1, 0, 1, 2, 7, len(nodes) - 1, 2**31, 2**40]))
-    elif way == 2 and inputs:
-        inputs.insert(0, inputs.pop())
     elif way == 3 and inputs:
+        inputs.insert(0, inputs.pop())
+    elif way == 4 and inputs:
         inputs.pop()
     else:
-        names = [*attributes, "axis", "shape", "dtype", "num_args"]
+        names = [*attributes, *PARAMETERS]
         attributes[names[int(generator.integers(len(names)))]] = VALUES[int(generator.integers(len(VALUES)))]
+
+
+def _exchange(generator: Generator, node: Any) -> None:
+    """Give a node another operator, with as many inputs as it takes, and one of its parameters."""
+    operator = OPERATORS[int(generator.integers(len(OPERATORS)))]
+    attributes = {} if generator.random() < 0.7 else dict(node["attrs"])
+    for name in REQUIRED:
+        if generator.random() < 0.3:
+            attributes[name] = VALUES[int(generator.integers(len(VALUES)))]
+    with contextlib.suppress(mx.base.MXNetError):
+        count = signature(Operation(operator, "x", tuple(attributes.items()))).inputs
+        if node["inputs"]:
+            node["inputs"] = (node["inputs"] * count)[:count]
+    node.update(op=operator, attrs=attributes)
 
 
 def load_symbol(path: Path) -> None:
@@ -139,10 +158,16 @@ def load_symbol(path: Path) -> None:
     Path(f"{prefix}-0000.params").write_bytes(params)
     types = {"data": mxt.Array((1, 8, 8)) if b'"conv"' in symbol else mxt.Vector(5)} if b'"data"' in symbol else {}
     net = mxt.from_mxnet(prefix, types)
-    plan = mxt.compile_plan(net, {port: 0.0 for port in net.outputs if "oss" not in port})
+    plan = mxt.compile_plan(net, {port: 1.0 for port in net.outputs if "oss" not in port})
     mxt.Plan.from_json(plan.to_json())
     lengths = dict.fromkeys(plan.lengths, 3)
     executor = mxt.instantiate(plan, 2, lengths, arrays=net.arrays)
-    executor.forward({name: np.ones(spec.shape(2, lengths)) for name, spec in plan.inputs.items()})
-    for output in executor.outputs.values():
-        output.asnumpy()
+    for value in (1.0, math.nan, -1.0, 1e30):
+        executor.forward({name: _filled(spec, lengths, value) for name, spec in plan.inputs.items()})
+        executor.backward()
+        for output in executor.outputs.values():
+            output.asnumpy()
+
+
+def _filled(spec: Any, lengths: dict[str, int], value: float) -> Any:
+    return np.full(spec.shape(2, lengths), 0 if spec.count is not None else value)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import mxtrainer as mxt
 
 ROOT = Path(__file__).resolve().parents[1]
 LOOP = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
 from test_checkpoints import batch, started
 import mxtrainer as mxt
@@ -31,6 +32,14 @@ with started() as trainer, checkpoints.on_signals(trainer):
         checkpoints.step(trainer)
         print(trainer.step, flush=True)
 """
+
+
+@pytest.fixture(autouse=True)
+def _handled() -> Iterator[None]:
+    """Have Ctrl-C raise, also where the tests run in the background, for which shells turn it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.source
