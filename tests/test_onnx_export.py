@@ -111,6 +111,7 @@ def sequences(rows: int, steps: int) -> Values:
 # Layers
 
 
+@pytest.mark.slow  # so many, and the same on the wheel
 @pytest.mark.parametrize("case", EXPORTED, ids=str)
 def test_layer_gives_what_the_oracle_and_the_engine_give(case: Case, path: Path) -> None:
     drawn = example(case, EXTENTS[0])
