@@ -297,7 +297,12 @@ def test_shared_arrays_are_in_the_file_once(path: Path) -> None:
 
 
 def test_float64_arrays_give_a_file_in_float64(path: Path) -> None:
-    layers = [mxt.Linear(5), mxt.Elementwise("tanh"), mxt.BatchNorm(epsilon=2.0**-8), mxt.Aggregate("norm")]
+    layers = [
+        mxt.Linear(5),
+        mxt.Elementwise("tanh"),
+        mxt.BatchNorm(epsilon=2.0**-8),
+        mxt.Aggregate("sum"),
+    ]  # what onnxruntime has had in float64 for long
     net = with_drawn_arrays(mxt.NetChain(layers, inputs={"Input": mxt.Vector(3)}), "float64")
     mxt.to_onnx(net, path)
     x = {"Input": np.random.default_rng(0).normal(size=(4, 3))}
