@@ -24,7 +24,7 @@ from ..executors.inputs import Limits, check_batch
 from ..executors.staging import InputBuffers
 from ..executors.state_table import INITIAL, StateTable
 from ..executors.store import ParameterStore
-from ..plans.compile import compile_plan
+from ..plans.formats.outputs import plan_of
 from ..plans.layers.losses import Loss
 from ..plans.net import NetGraph
 from ..plans.plan import Plan
@@ -206,12 +206,10 @@ class NetState:
 
 def _plan_of(net: object) -> Plan:
     """Return the plan of a net, with its recurrent states as ports."""
-    if not isinstance(net, NetGraph):
-        raise ArgumentError(f"NetState takes a net with arrays, such as trainer.net(), got {net!r}")
-    with contextlib.suppress(NetError):  # they are ports already, or it has none
-        net = net.with_states()
-    doubles = bool(net.arrays) and all(array.dtype == np.float64 for array in net.arrays.values())
-    return compile_plan(net, dict.fromkeys(net.output_sources, 0.0), dtype="float64" if doubles else "float32")
+    if isinstance(net, NetGraph):
+        with contextlib.suppress(NetError):  # they are ports already, or it has none
+            net = net.with_states()
+    return plan_of(net, "NetState")
 
 
 def _loss_layers(net: NetGraph) -> dict[str, str]:

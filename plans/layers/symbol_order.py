@@ -8,7 +8,8 @@ from ..operators import words
 from ..symbols import VARIABLE, Entry, SymbolGraph
 
 Extents = tuple[tuple[int, ...], tuple[int, ...]]  # the shape of an entry in each of two trials
-RESHAPES = words("Reshape reshape Flatten flatten")
+#: What makes one axis of several.
+MERGING = words("Reshape reshape Flatten flatten")
 #: What may give rows in another order than it takes them, though as many.
 MOVING = words(
     """
@@ -38,7 +39,7 @@ def in_order(
         seen.add(entry)
         node = graph.nodes[entry[0]]
         along = [source for source in node.inputs if _first(shapes[source]) == merged]
-        if node.operator in RESHAPES and not along:
+        if node.operator in MERGING and not along:
             if tuple(zip(*shapes[node.inputs[0]]))[: len(before)] != before:
                 return False
         elif node.operator == VARIABLE or node.operator in MOVING or not along:
