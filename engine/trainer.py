@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 from .._mxnet import mx
 from ..arguments import names, positive_int
-from ..arrays import as_context
 from ..errors import ArgumentError, Error, FileFormatError
 from ..executors.blueprint import Blueprint
 from ..executors.bound import Shared
@@ -29,6 +28,7 @@ from ..executors.store import ParameterStore
 from ..plans.plan import Plan
 from ..tensor_file import TensorFile
 from .checkpoint import KEY, Description, check_tensors
+from .devices import buckets_on, check_in_parallel, contexts_of, rows_of_first
 from .evaluation import Evaluation, Evaluator
 from .forecast import fixed_parts
 from .memory_budget import sizes_of
@@ -58,6 +58,10 @@ class Trainer(Saved):
         buckets: How lengths become buckets, a value of `mxtrainer.buckets`. With neither, every length is a bucket of
             its own. All buckets are on the same arrays, and padding changes nothing.
         device: "cpu", "gpu:0", or a context of MXNet.
+        devices: In place of one device several, as ``["gpu:0", "gpu:1"]``, over which the rows of each batch are split;
+            batch_size is that of all together. Each has a copy of the arrays, and runs its rows; the first one adds up
+            the gradients, moves the arrays, and has the states and outputs. Batch normalization takes the rows of each
+            device by itself. Several CPU devices do not make a training faster; they are for tests.
         seed: Start values depend on (seed, path, shape), random nodes on (seed, step). None draws a seed.
         arrays: Start values, copied: a net with arrays, a mapping, or another trainer's arrays; may be a part.
         depth: How many steps may be unfinished: `update` waits only when there are as many. Each takes host memory
@@ -115,6 +119,7 @@ class Trainer(Saved):
         *,
         buckets: Policy | None = None,
         device: object = "cpu",
+        devices: Sequence[object] | None = None,
         seed: int | None = 0,
         arrays: object = None,
         depth: int = 2,
@@ -147,7 +152,15 @@ class Trainer(Saved):
         fixed = fixed_parts(plan, optimizer, carried, rows, every)
         slots = self._depth + 1  # one more for what is staged
         draw = partial(Blueprint, plan, carry=carried, frozen=recipe.frozen, input_gradients=wanted)
-        context = as_context(device)
+        contexts = contexts_of(device, devices)
+        self._devices = tuple(contexts)
+        learned = any(isinstance(plan.inputs[port].initial, str) for port in carried)
+        alone = {
+            "segment=": segment is not None,
+            "memory_budget=": memory_budget is not None,
+            "carry= of states whose start is learned": learned,
+        }
+        check_in_parallel(contexts, rows, alone)
         self._batch_size, policy, room = sizes_of(
             plan,
             batch_size,
@@ -156,19 +169,20 @@ class Trainer(Saved):
             draw,
             fixed=fixed,
             slots=slots,
-            context=context,
+            context=contexts[0],
             excluded=", ".join(name for name, found in excluding.items() if found),
         )
         self._room = room
-        store = ParameterStore(plan, device, seed, arrays, recipe.frozen)
+        store = ParameterStore(plan, contexts[0], seed, arrays, recipe.frozen)
         moves = Moves(optimizer, store, recipe.rules, self._depth)
         clock = Clock()
         buffers = InputBuffers(store.context, slots, keeps=True)
         self._streams = _streams(store, carried, state_capacity, self._batch_size)
         table = None if self._streams is None else self._streams.table
         shared = Shared(store, clock, buffers, wanted, table)
-        self._bucketed = Buckets(shared, policy, self._batch_size, True, kept, room)
-        self._evaluator = Evaluator(store, policy, self._batch_size, clock, kept, carried)
+        self._bucketed = buckets_on(contexts, shared, policy, self._batch_size, kept, room)
+        own_rows = rows_of_first(contexts, self._batch_size)
+        self._evaluator = Evaluator(store, policy, own_rows, clock, kept, carried)
         limits = Limits.of(plan, self._batch_size, clock, carried=carried)
         steps = Pipeline(
             self._bucketed,
@@ -277,8 +291,13 @@ class Trainer(Saved):
 
     @property
     def device(self) -> Any:
-        """MXNet's context of the device."""
+        """MXNet's context of the device, the first one if there are several."""
         return self._store.context
+
+    @property
+    def devices(self) -> tuple[Any, ...]:
+        """MXNet's contexts of all devices that rows are split over."""
+        return self._devices
 
     @property
     def seed(self) -> int:

@@ -21,7 +21,7 @@ from .capi import backward_of, forward_of
 from .carried import Carried
 from .checked import CheckedBatch
 from .graph_memory import GraphMemory, memory_of
-from .handles import ArrayHandle, Clock, InputGradientHandle, OutputHandle
+from .handles import ArrayHandle, Clock, InputGradientHandle, OutputHandle, output_handles
 from .heads import HeadGradients
 from .indices import IndexCheck, check_indices
 from .kernels import usable
@@ -43,6 +43,7 @@ class Shared:
         input_gradients: Input ports whose gradients are wanted.
         table: The states that are carried from pass to pass, if any are.
         rows: The largest batch size of all graphs, where it is known, by which the number of threads is chosen.
+        one_thread: Whether operators use one thread, whatever their size.
     """
 
     store: ParameterStore
@@ -51,6 +52,7 @@ class Shared:
     input_gradients: tuple[str, ...] = ()
     table: StateTable | None = None
     rows: int | None = None
+    one_thread: bool = False
 
     def blueprint(self, bucket: Bucket) -> Blueprint:
         """Return the graph for a bucket, and the shapes of its arrays."""
@@ -98,7 +100,8 @@ class Bound:
         self.store = store
         self.clock = shared.clock
         self._lowered = blueprint.lowered
-        threads = threads_for(plan, shared.rows or bucket.batch_size) if usable(store.context) else None
+        rows = 0 if shared.one_thread else shared.rows or bucket.batch_size
+        threads = threads_for(plan, rows) if usable(store.context) else None
         before = [] if threads is None else [setting(threads)]
         self._staging = Staging(blueprint.wanted, blueprint.carry, shared.buffers, before)
         self.input_gradients = {
@@ -179,14 +182,22 @@ class Bound:
         carry = self.carried.table.carry
         self.carried.feed(loaded.slot, places, tuple(port for port in loaded.batch.left_out if port in carry))
 
+    def take(self, port: str, rows: Any) -> None:
+        """Queue a copy of an NDArray, ``(rows, *item)``, to where the batch that was loaded last left a port out."""
+        self._staging.forget(port)
+        rows.copyto(self._staging.arrays[port][: rows.shape[0]])
+
     def forward(self, loaded: Loaded) -> None:
         """Queue the forward pass of the batch that was loaded last."""
         self._seed(self.clock.now + 1)
         self.clock.tick()
         self._forward(loaded)
 
-    def forward_segment(self, loaded: Loaded, number: int) -> None:
-        """Queue the forward pass of a segment that was loaded last, which is a part of a pass that has been counted."""
+    def forward_piece(self, loaded: Loaded, number: int) -> None:
+        """Queue the forward pass of what was loaded last, a piece of a pass that has been counted.
+
+        Pieces are segments of its sequences, or rows for several devices; random nodes draw other numbers in each.
+        """
         self._seed(self.clock.now, number)
         self._forward(loaded)
 
@@ -259,14 +270,15 @@ class Bound:
         else:
             self._backward(self._heads.of(gradients, self.batch))
 
-    def backward_mean(self, weights: Mapping[str, float], factor: float) -> None:
+    def backward_mean(self, weights: Mapping[str, float], factor: float, whole: CheckedBatch | None = None) -> None:
         """Queue the backward pass of the weighted mean of the losses over the true rows.
 
         Args:
             weights: The weights of losses, a mapping that never changes.
             factor: What the weighted mean is multiplied by.
+            whole: The batch that the mean is over, where this one is a part of it.
         """
-        self._backward(self._heads.of_mean(self.batch, weights, factor))
+        self._backward(self._heads.of_mean(self.batch, weights, factor, self.batch if whole is None else whole))
 
     def backward_segment(self, gradients: Mapping[str, Any]) -> None:
         """Queue the backward pass, given the gradient of each head that takes one, NDArrays of the graph's own shape.
@@ -321,17 +333,7 @@ class Bound:
             kind: What errors call a pass.
             collect: What waits for the pass, and raises if it failed.
         """
-        batch, now = self.batch, self.clock.now
-        lengths = FrozenMapping(batch.lengths, "length", "the batch")
-        found = {}
-        for head, array in zip(self._lowered.heads, self._outputs):
-            length = self.plan.outputs[head.name].length if head.name in self.plan.outputs else None
-            steps = () if length is None else (batch.longest[length],)
-            shape = (batch.rows, *steps, *array.shape[1 + len(steps) :])
-            found[head.name] = OutputHandle(
-                head.name, now, shape, lengths, length, array, self.clock, self.clock.ticket, kind, collect
-            )
-        return FrozenMapping(found, "output", "the plan")
+        return output_handles(self.plan, self.raw_outputs(), self.batch, self.clock, kind, collect)
 
     def input_gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
         """Return handles on the gradients of inputs of the last pass, ``(rows, *item)`` or ``(rows, t, *item)``."""

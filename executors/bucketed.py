@@ -19,10 +19,11 @@ from .bucket_report import BucketedReport, padding_of, report_of_bucket
 from .buckets import Cut, Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .checked import CheckedBatch
+from .data_parallel import shares
 from .executor import Executor, check_input_gradients, room_of, share
 from .graph_memory import GraphMemory
 from .inputs import Beside, Limits, check_batch, check_rows
-from .passes import Passes
+from .passes import Passes, Queueing
 from .room import Room
 from .segment_buckets import SegmentBuckets
 from .segmented import Segmented, check_in_segments
@@ -42,6 +43,7 @@ class Buckets(Resource):
         training: Whether executors have gradients.
         bytes_kept: How many bytes graphs may hold, about; None: any.
         room: What everything must fit into; None: what is free.
+        device: Which device this is, from 0, and how many there are that the rows are split over.
 
     Attributes:
         plan: The plan.
@@ -56,7 +58,9 @@ class Buckets(Resource):
         batch_size: int | None,
         training: bool,
         bytes_kept: int | None,
+        *,
         room: Room | None = None,
+        device: tuple[int, int] = (0, 1),
     ) -> None:
         """Bind nothing yet."""
         self.plan = shared.store.plan
@@ -64,6 +68,7 @@ class Buckets(Resource):
         self.policy = policy
         self._batch_size = batch_size
         self._training = training
+        self._device, self._devices = device
         self._cache = Cache(shared, bytes_kept, room)
         self._limits = Limits.of(self.plan, None, shared.clock)
         self._executors: dict[tuple[tuple[str, int], ...], Executor] = {}
@@ -71,7 +76,7 @@ class Buckets(Resource):
         self._segmented: dict[tuple[Head, ...] | None, Segmented] = {}
         shared.rows = most_rows(policy, batch_size, self.plan)
         known = policy.known(self.plan.lengths)
-        sizes = [(self.batch_size(bucket), bucket) for bucket in known]
+        sizes = [(self._rows(bucket), bucket) for bucket in known]
         self._largest = max(sizes, key=lambda size: size[0] * sum(size[1].values()), default=None)
 
     def batch_size(self, bucket: Mapping[str, int]) -> int:
@@ -80,6 +85,10 @@ class Buckets(Resource):
         size = own if own is not None else self._batch_size
         assert size is not None  # by check_batch_size
         return size
+
+    def _rows(self, bucket: Mapping[str, int]) -> int:
+        """Return the number of rows of a bucket that this device takes."""
+        return shares(self.batch_size(bucket), self._devices)[self._device]
 
     def executor(self, lengths: Mapping[str, int]) -> Executor:
         """Return the executor of the smallest bucket that holds these lengths; made if it is not there.
@@ -96,7 +105,7 @@ class Buckets(Resource):
         key = tuple(bucket.items())
         found = self._executors.get(key)
         if found is None:
-            found = Executor(self._cache, self.batch_size(bucket), bucket, self._training, self._largest)
+            found = Executor(self._cache, self._rows(bucket), bucket, self._training, self._largest)
             self._executors[key] = found
         return found
 
@@ -129,7 +138,7 @@ class Buckets(Resource):
         executor.check(checked)
         return executor
 
-    def graph_for(self, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> tuple[Executor | Segmented, Passes]:
+    def graph_for(self, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> tuple[Queueing, Passes]:
         """Return what queues the forward pass of a batch, and what has it: a graph, bound if it has not come before.
 
         Raises:
@@ -230,8 +239,8 @@ class Buckets(Resource):
         return BucketedReport(tuple(buckets), self._cache.shared.buffers.bytes, padding_of(list(entries)))
 
     @property
-    def last(self) -> Bound | None:
-        """The graph of the last pass."""
+    def last(self) -> Passes | None:
+        """What has the last pass."""
         return self._cache.last
 
     def call_before_eviction(self, method: Callable[[], None]) -> None:
@@ -364,7 +373,7 @@ class BucketedExecutor(Buckets):
             bytes_kept = None  # it releases graphs itself
         room = room_of(plan, memory_budget, device, training)
         shared = share(plan, device, seed, arrays, store, wanted)
-        super().__init__(shared, policy, size, training, bytes_kept, room)
+        super().__init__(shared, policy, size, training, bytes_kept, room=room)
 
 
 def check_policy(plan: Plan, buckets: object) -> Policy:

@@ -126,7 +126,7 @@ def address_of(array: Any) -> int:
 
 
 def pushed(
-    kernel: Any, block: Any, reads: Sequence[Any], writes: Sequence[Any], name: str, alive: object
+    kernel: Any, block: Any, reads: Sequence[Any], writes: Sequence[Any], name: str, alive: object, *, device: int = 0
 ) -> Callable[[], None]:
     """Return a function that queues a compiled kernel, which MXNet runs once what it reads and writes is free.
 
@@ -141,15 +141,16 @@ def pushed(
         writes: The NDArrays that it writes.
         name: What traces call it.
         alive: What must live as long as the function, beside these.
+        device: The number of MXNet's context of the host, which has threads of its own.
     """
     reads = [block, *reads]
     taken, given = _handles(reads), _handles(writes)
-    device = (ctypes.c_int * 2)(1, 0)  # the host
+    place = (ctypes.c_int * 2)(1, device)  # the host is 1
     arguments = (
         ctypes.c_void_p(kernel.address),
         ctypes.c_void_p(address_of(block)),
         None,
-        ctypes.byref(device),
+        ctypes.byref(place),
         taken,
         ctypes.c_int(len(reads)),
         given,

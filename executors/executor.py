@@ -249,6 +249,10 @@ class Executor(Resource):
     def queue(self, bound: Bound, loaded: Loaded) -> None:
         """Queue a forward pass through one of its graphs; the auxiliary arrays stay."""
         bound.forward(loaded)
+        self.count(bound)
+
+    def count(self, bound: Bound) -> None:
+        """Note a pass through one of its graphs."""
         self._cache.count(bound)
         self._pass = self._cache.shared.clock.now
 

@@ -16,6 +16,8 @@ from ..errors import ArgumentError, StaleHandleError
 from ..mappings import FrozenMapping
 
 if TYPE_CHECKING:
+    from ..plans.plan import Plan
+    from .checked import CheckedBatch
     from .store import ParameterStore
 
 
@@ -287,3 +289,26 @@ class OutputHandle:
 def is_ndarray(value: object) -> bool:
     """Tell whether the value is an NDArray of MXNet."""
     return isinstance(value, mx.nd.NDArray)
+
+
+def output_handles(
+    plan: Plan, outputs: Mapping[str, Any], batch: CheckedBatch, clock: Clock, kind: str, collect: Callable[[], None]
+) -> FrozenMapping[OutputHandle]:
+    """Return handles on the outputs of a pass.
+
+    Args:
+        plan: The plan.
+        outputs: NDArrays by name, which the next pass overwrites.
+        batch: The batch of the pass.
+        clock: Counts the passes.
+        kind: What errors call a pass.
+        collect: What waits for the pass, and raises if it failed.
+    """
+    lengths = FrozenMapping(batch.lengths, "length", "the batch")
+    found = {}
+    for name, array in outputs.items():
+        length = plan.outputs[name].length if name in plan.outputs else None
+        steps = () if length is None else (batch.longest[length],)
+        shape = (batch.rows, *steps, *array.shape[1 + len(steps) :])
+        found[name] = OutputHandle(name, clock.now, shape, lengths, length, array, clock, clock.ticket, kind, collect)
+    return FrozenMapping(found, "output", "the plan")

@@ -51,29 +51,32 @@ class HeadGradients:
         self._kept: dict[str, tuple[Any, int, float]] = {}
         self._last: tuple[object, Mapping[str, float], float, list[Any]] = None, {}, 0.0, []
 
-    def of_mean(self, batch: CheckedBatch, weights: Mapping[str, float], factor: float) -> list[Any]:
+    def of_mean(
+        self, batch: CheckedBatch, weights: Mapping[str, float], factor: float, whole: CheckedBatch
+    ) -> list[Any]:
         """Return those of the weighted mean over the true rows, times a factor; queued, does not wait.
 
         Args:
             batch: The batch.
             weights: The weights of the losses, a mapping that never changes.
             factor: The factor.
+            whole: The batch whose rows the mean is over, of which this is a part, or all.
         """
         form, before, times, heads = self._last
         if batch.form is None or form is not batch.form or before is not weights or times != factor:
             heads = [
-                self._of_mean(head, batch, weights[head.name] * factor) if head.gradient else self._unused
+                self._of_mean(head, batch, weights[head.name] * factor, whole) if head.gradient else self._unused
                 for head in self._heads
             ]
             heads += self._more
             self._last = batch.form, weights, factor, heads
         return heads
 
-    def _of_mean(self, head: Head, batch: CheckedBatch, weight: float) -> Any:
+    def _of_mean(self, head: Head, batch: CheckedBatch, weight: float, whole: CheckedBatch) -> Any:
         loss, length = self._plan.losses[head.name], self._plan.losses[head.name].length
         if loss.is_loss or length is None or length not in self._true_lengths:
-            return self._filled(head.name, batch.rows, weight / count(self._plan, head.name, batch))
-        return self._over_steps(head.name, length, batch.rows, weight)
+            return self._filled(head.name, batch.rows, weight / count(self._plan, head.name, whole))
+        return self._over_steps(head.name, length, batch.rows, weight / whole.rows)
 
     def _filled(self, name: str, rows: int, number: float) -> Any:
         """Return the number in true rows and 0 in the others; it is written only where it has changed."""
@@ -88,10 +91,10 @@ class HeadGradients:
             self._kept[name] = array, rows, number
         return array
 
-    def _over_steps(self, name: str, length: str, rows: int, weight: float) -> Any:
-        """Return the weight over the number of each example's true steps, 0 over padding and missing rows."""
+    def _over_steps(self, name: str, length: str, rows: int, number: float) -> Any:
+        """Return the number over that of each example's true steps, 0 over padding and missing rows."""
         true, shape = self._true_lengths[length], self._shapes[name]
-        share = (weight / rows) / true
+        share = number / true
         if rows < shape[0]:
             share[rows:] = 0
         spread = mx.nd.broadcast_to(share.reshape((-1, *(1 for _ in shape[1:]))), shape=shape)

@@ -64,3 +64,10 @@ class Passes(Protocol):
 
     def input_gradient_handles(self, collect: Callable[[], None]) -> dict[str, ArrayHandle]:
         """Return handles on the gradients of inputs of the last pass."""
+
+
+class Queueing(Protocol):
+    """What queues forward passes."""
+
+    def queue(self, passes: Any, loaded: Loaded) -> None:
+        """Queue the forward pass of the batch that was loaded last."""

@@ -159,7 +159,7 @@ class Segmented:
             if self.carried is not None:
                 bound.carried.begins_anew = self.carried.begins_anew
             bound.feed(loaded, self._places)
-        bound.forward_segment(loaded, segment.number)
+        bound.forward_piece(loaded, segment.number)
         self._cache.count(bound)
         return bound
 

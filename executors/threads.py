@@ -16,7 +16,8 @@ from typing import Any
 from ..plans.layers import Embedding
 from ..plans.plan import Plan
 from ..plans.types import item_of
-from .kernels import Task, block_of
+from .capi import pushed
+from .kernels import Task, block_of, usable
 
 LEAST = 2_000_000  # arithmetic operations of the largest operator, from which two threads are faster than one
 _ONE_WORKER = {  # values of variables with which the engine has one thread for operators
@@ -48,6 +49,16 @@ def setting(number: int) -> Task:
     openmp = _openmp()
     assert openmp is not None  # `threads_for` has given the number
     return Task(threads_kernel(), block_of([openmp[0], number])[1], (), ())
+
+
+def use_one_thread(context: Any) -> None:
+    """Let operators on a device of the host use one thread from now on.
+
+    Where two of MXNet's threads for operators use several of OpenMP's each, they wait for one another for ever.
+    """
+    if _openmp() is not None and usable(context):
+        kernel, block, *_ = setting(1)
+        pushed(kernel, block, [], [], "threads", None, device=context.device_id)()
 
 
 @lru_cache(None)

@@ -14,6 +14,7 @@ from optimizer_cases import EVERY, small_batch, small_plan
 import mxtrainer as mxt
 from mxtrainer.engine.optimizers import Optimizer
 from mxtrainer.engine.rules import Settings, matching
+from mxtrainer.executors.bound import Bound
 from mxtrainer.values import from_data, to_data
 
 PLAN = small_plan()
@@ -142,7 +143,7 @@ def test_what_is_frozen_moves_by_no_bit_and_has_no_gradient(frozen: str, rule: R
     assert list(trainer.gradients) == list(trainer.store.gradients.specs) == moving
     assert trainer.store.gradients.bytes < trained(PLAN, free).store.gradients.bytes
     last = trainer.buckets.last
-    assert last is not None
+    assert isinstance(last, Bound)
     raw = last.raw
     bound = {name: array for name, array in zip(raw._symbol.list_arguments(), raw.grad_arrays) if array is not None}
     paths = [path for name, paths in last._lowered.arrays.items() if name in bound for path in paths]
