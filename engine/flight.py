@@ -22,6 +22,7 @@ from ..executors.passes import Passes
 from ..executors.replay import Culprit, replay
 from ..executors.snapshot import Snapshot
 from .accumulation import Accumulation
+from .distributed import Exchange
 from .interrupts import Uninterrupted
 from .losses import LossSums
 from .moves import Moves
@@ -46,6 +47,7 @@ class Flight:
         every: Every so many steps one is guarded; 0: none.
         on_nan: What a guarded step comes to whose numbers are not finite; see `Guard`.
         streams: The streams whose state is carried, if any is.
+        exchange: What is exchanged with other workers, if there are any.
 
     Attributes:
         pending: The unfinished steps, the oldest first.
@@ -69,6 +71,7 @@ class Flight:
         every: int,
         on_nan: str,
         streams: Streams | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         """Start with no steps."""
         self._buckets = buckets
@@ -80,6 +83,7 @@ class Flight:
         self._every = every
         self._on_nan = on_nan
         self._streams = streams
+        self._exchange = exchange
         if streams is not None:
             streams.before_growth, streams.after_growth = self.collect, self._follow_states
         self._chain = Chain(self._store.context, self._store.plan.dtype)
@@ -171,7 +175,7 @@ class Flight:
             self._fail_by_index(step)
         if not verdict.passed:
             what = "losses, gradients or states" if self._streams is not None else "losses or gradients"
-            self._fail(step, f"gave {what} that are not finite", nothing=NORM)
+            self._fail(step, f"gave {what} that are not finite{self._elsewhere(verdict)}", nothing=NORM, ran=True)
         if step.moves and self._guarded(step.number):
             self.recorder.gradient_norm = verdict.norm
             if self._on_nan == "skip" and not verdict.finite:
@@ -183,6 +187,12 @@ class Flight:
             self.done = step.number
         self.pending.popleft()
         self.recorder.finished(step.number, step.queued)
+
+    def _elsewhere(self, verdict: Verdict) -> str:
+        """Say whose numbers were not finite, where they were other workers'."""
+        if self._exchange is None or not verdict.workers or self._exchange.rank in verdict.workers:
+            return ""
+        return f" on worker {' and '.join(map(str, verdict.workers))}, which says more"
 
     def _settle(self, step: Step) -> None:
         """Note that a step has gone well, and what can be gone back to."""
@@ -205,10 +215,26 @@ class Flight:
 
     # Failures
 
-    def _fail(self, step: Step, what: str, cause: BaseException | None = None, nothing: str = COLLATERAL) -> NoReturn:
-        """Raise the error of a step; `nothing` is what it means if its batch, run once more, goes well."""
+    def _fail(
+        self,
+        step: Step,
+        what: str,
+        cause: BaseException | None = None,
+        *,
+        nothing: str = COLLATERAL,
+        ran: bool = False,
+    ) -> NoReturn:
+        """Raise the error of a step.
+
+        Args:
+            step: The step.
+            what: What it did.
+            cause: What MXNet said.
+            nothing: What it means if its batch, run once more, goes well.
+            ran: Whether all of it has run.
+        """
         with Uninterrupted():  # a Ctrl-C is raised once the failure is known to all later calls
-            batch, dropped = self._take_back(step)
+            batch, dropped = self._take_back(step, ran)
             culprit = self._culprit(step, batch)
             if culprit is not None and cause is None:
                 cause = culprit.cause
@@ -228,16 +254,18 @@ class Flight:
 
     def _fail_by_index(self, step: Step) -> NoReturn:
         with Uninterrupted():
-            batch, dropped = self._take_back(step)
+            batch, dropped = self._take_back(step, ran=True)
             try:
                 check_indices(step.loaded.index_checks, "step", step.number)
             except StepError as error:
                 self._raise(error, step, batch, dropped)
         raise AssertionError("a count of wrong indices was not 0, and then was")
 
-    def _take_back(self, step: Step) -> tuple[Batch, tuple[tuple[int, Batch], ...]]:
+    def _take_back(self, step: Step, ran: bool) -> tuple[Batch, tuple[tuple[int, Batch], ...]]:
         """Empty the queue; return private copies of the batch that failed, and of those behind it by step."""
         number = step.number
+        if self._exchange is not None:
+            self._exchange.give_up(number, self._depth, ran)
         batches = [
             (
                 found.number,  # what it was fed itself came out of earlier passes, maybe of this very step
@@ -289,7 +317,8 @@ class Flight:
                 ports = {**self._states_of(past), **past.batch}
                 whole = Batch(ports, past.batch.lengths, loss_from=past.batch.loss_from)
                 checked = check_batch(whole, Limits.of(self._store.plan, None))
-                culprit = replay(past.bucket, self._store, checked, (past.number, past.part), past.weights)
+                place, worker = (past.number, past.part), self._clock.worker
+                culprit = replay(past.bucket, self._store, checked, place, past.weights, worker)
                 if culprit is not None:
                     return culprit
         return None
@@ -304,6 +333,7 @@ class Flight:
         """Wait for everything that is queued, and let go of the graphs: errors of MXNet stick to their arrays."""
         arrays = [*self._chain.arrays, *self._moves.moved]
         arrays += self._accumulation.arrays
+        arrays += [] if self._exchange is None else self._exchange.arrays
         for array in (*arrays, self._store.gradients.array, self._store.auxiliary.array, *self._states()):
             if array is not None:
                 with contextlib.suppress(mx.MXNetError):
@@ -334,6 +364,11 @@ class Flight:
                 "guard=False keeps nothing to go back to: the arrays may be half-changed. Make a new trainer, with "
                 "arrays that you have kept"
             )
+        if self._exchange is not None and self._exchange.broken:
+            raise Error(
+                "an operator failed before its gradients went to the other workers, which wait for them: let the "
+                "script end, and go on from a checkpoint"
+            )
         self.failure = None
         try:
             self.collect()  # a step that was cut short has others before it
@@ -360,6 +395,8 @@ class Flight:
         """Let a step be the last that has been taken, whose arrays are those that are there now."""
         self.done = self._good = step
         self._clock.turn_back(step)
+        if self._exchange is not None:
+            self._exchange.begin_after(step)
         if self._snapshot is not None:
             self._snapshot.take()
 
@@ -378,6 +415,21 @@ class Flight:
         """``(1,)``: the number of the last pass that has passed, modulo `STAMPS`."""
         return self._chain.passed
 
+    @property
+    def exchanges(self) -> bool:
+        """Whether gradients, or moves, are exchanged with other workers."""
+        return self._exchange is not None
+
+    @property
+    def rank(self) -> int:
+        """The number of this worker."""
+        return 0 if self._exchange is None else self._exchange.rank
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+        return 1 if self._exchange is None else self._exchange.workers
+
     def stats(self) -> Stats:
         """Return what has been counted."""
         self.look()
@@ -389,4 +441,6 @@ class Flight:
         self.staged = self.opened = self._going = None
         self._guards.clear()
         self._move_guards.clear()
+        if self._exchange is not None:
+            self._exchange.close()
         self._moves.close()

@@ -72,6 +72,10 @@ class Group:
         """
         agree(self._channel, name, text)
 
+    def answers(self, question: str, answer: str) -> list[str]:
+        """Return the answers of all workers to a question, by rank; waits for them."""
+        return [given for _, given in self._channel.ask(question, answer)]
+
     def share(self, array: Any) -> None:
         """Give all workers the numbers of worker 0, bit for bit; waits for them.
 

@@ -127,8 +127,8 @@ class LossWeights(MutableMapping[str, float]):
             ways = {port: "examples" if length is None else "steps" for port, length in counted.items()}
             listed = ", ".join(f"{port} by {way}" for port, way in ways.items())
             raise ArgumentError(
-                f"accumulate: the means of the losses go over other counts ({listed}), so that batches have no one "
-                f"weight"
+                f"the means of the losses go over other counts ({listed}), so that a batch has no one weight beside "
+                f"those that it is added to"
             )
         length = next(iter(counted.values()))
         return batch.rows if length is None else batch.steps_with_loss[length]

@@ -95,3 +95,20 @@ def in_segments(
         raise ArgumentError("segment= takes guard=True or False: a guard of every nth step keeps copies of batches")
     cut = Cut(policy, steps)
     return cut if not 0 < cut.longest(plan.lengths) <= steps else policy
+
+
+def check_guard_of_workers(distributed: object, every: int, on_nan: str) -> None:
+    """Check that several workers can judge their steps alike.
+
+    Raises:
+        ArgumentError: They cannot.
+    """
+    if distributed is None:
+        return
+    if every > 1:
+        raise ArgumentError(f"guard={every} goes with one worker: others would not go back to its last guarded step")
+    if distributed == "sync" and (not every or on_nan == "ignore"):
+        raise ArgumentError(
+            'distributed="sync" needs guard=True, and on_nan="raise" or "skip": a step that fails in one worker is to '
+            "move nothing in any"
+        )

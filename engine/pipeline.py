@@ -88,6 +88,7 @@ class Pipeline(Flight):
         try:
             self._chain.count([])
             self.tick, self._going = tick, step
+            self._expect(step, self._accumulation.units)
             guard.queue(tick, order.rate, step.slot)
             self._store.touch()
             self.pending.append(step)
@@ -120,6 +121,7 @@ class Pipeline(Flight):
             passes.backward_mean(order.weights, float(units or 1))
             if units:
                 self._accumulation.add(units)
+            self._expect(step)
             step.guard.queue(step.tick, order.rate, step.slot)
             self._note_queued(step, staged.seconds_staging)
         except BaseException as error:
@@ -149,7 +151,13 @@ class Pipeline(Flight):
             queued=time.perf_counter(),
             places=places,
             weights=ready.order.weights,
+            units=ready.units,
         )
+
+    def _expect(self, step: Step, units: int = 0) -> None:
+        """Tell the other workers, if there are any, of a step that moves."""
+        if self._exchange is not None and step.moves:
+            self._exchange.expect(step.number, units or step.units, step.tick)
 
     def _note_queued(self, step: Step, seconds_staging: float) -> None:
         self._store.touch()
@@ -209,4 +217,13 @@ class Pipeline(Flight):
         return guard
 
     def _new_guard(self, passes: Passes | None, watch: Watch, snapshot: Snapshot | None) -> Guard:
-        return Guard(self._store, passes, self._chain, watch, self._moves.move, slots=self._depth, snapshot=snapshot)
+        return Guard(
+            self._store,
+            passes,
+            self._chain,
+            watch,
+            self._moves.move,
+            slots=self._depth,
+            snapshot=snapshot,
+            exchange=self._exchange if watch.moves else None,
+        )

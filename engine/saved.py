@@ -51,6 +51,8 @@ class Saved(Stepper):
         safetensors file, and replaces one that is there in one piece: whatever happens meanwhile, the file is the old
         one or the new one.
 
+        Of several workers worker 0 writes, with its own carried states; the others return.
+
         Args:
             path: The file.
             wait: Whether to wait until the file is on the disk. If not, copies on the device are queued, as large as
@@ -86,6 +88,8 @@ class Saved(Stepper):
             self._saver.wait()
             if wait:
                 self._steps.collect()
+            if self._steps.rank:
+                return  # worker 0 writes, and all have the same arrays
             text = self._description().to_text()
             copies, due = Copies(self._store, self._moves, self._streams, self._steps.passed), self._steps.tick % STAMPS
 
@@ -127,7 +131,7 @@ class Saved(Stepper):
             FileFormatError: It does not fit.
         """
         restore(file, self._store, self._moves)
-        if self._streams is not None and description.streams:
+        if self._streams is not None and description.streams and not self._steps.rank:
             restore_streams(file, description, self._streams)
         weights = description.loss_weights
         known = {port: weights[port] for port in self.loss_weights if port in weights}

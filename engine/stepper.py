@@ -472,7 +472,8 @@ class Stepper(Results):
             fed = {port: value.step for port, value in batch.items() if isinstance(value, OutputHandle)}
             origin = Origin(fed, getattr(batch, "position", None))
         seconds = self._steps.recorder.span("check", begin, self.step + 1)
-        return Ready(executor.queue, passes, checked, origin, order, seconds)
+        units = self._recipe.loss_weights.units(order.weights, checked) if self._steps.exchanges else 1
+        return Ready(executor.queue, passes, checked, origin, order, seconds, units)
 
     def _forget_evicted(self) -> None:
         """Let go of the last graph if it has gone for lack of room; a batch in hand has what it needs of it."""

@@ -60,6 +60,7 @@ class Ready(NamedTuple):
         origin: Where it comes from.
         order: How the step is to be taken.
         seconds: How long the check took.
+        units: Over how many examples, or true steps, the means of its losses go; 1 where nobody asks.
     """
 
     queue: Callable[[Any, Loaded], None]
@@ -68,6 +69,7 @@ class Ready(NamedTuple):
     origin: Origin
     order: Order
     seconds: float
+    units: int = 1
 
 
 class Staged(NamedTuple):
@@ -104,6 +106,7 @@ class Step(NamedTuple):
         queued: When it was queued, of `time.perf_counter`.
         places: Where the carried states of its rows are.
         weights: The weights of the losses.
+        units: Over how many examples, or true steps, the means of its losses go; 1 where nobody asks.
     """
 
     number: int
@@ -119,6 +122,7 @@ class Step(NamedTuple):
     queued: float
     places: Places | None
     weights: Mapping[str, float]
+    units: int = 1
 
     def is_judged(self) -> bool:
         """Tell whether there is a verdict on it; does not wait."""

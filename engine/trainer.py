@@ -29,12 +29,13 @@ from ..plans.plan import Plan
 from ..tensor_file import TensorFile
 from .checkpoint import KEY, Description, check_tensors
 from .devices import buckets_on, check_in_parallel, contexts_of, rows_of_first
+from .distributed import exchange_of
 from .evaluation import Evaluation, Evaluator
 from .forecast import fixed_parts
 from .memory_budget import sizes_of
 from .moves import Moves
 from .optimizers import Optimizer
-from .options import check_trainable, guarding_of, in_segments, policy_of
+from .options import check_guard_of_workers, check_trainable, guarding_of, in_segments, policy_of
 from .pipeline import Pipeline
 from .recipe import Recipe
 from .resume import ResumeReport, verify
@@ -62,6 +63,9 @@ class Trainer(Saved):
             batch_size is that of all together. Each has a copy of the arrays, and runs its rows; the first one adds up
             the gradients, moves the arrays, and has the states and outputs. Batch normalization takes the rows of each
             device by itself. Several CPU devices do not make a training faster; they are for tests.
+        distributed: For a script that `mxtrainer.launch` has started as several workers: "sync": each step moves by the
+            gradients of all workers' true rows, and all workers keep the same arrays; "async": each worker makes its
+            own moves, and all of them are added up as they come. All workers take the same number of steps.
         seed: Start values depend on (seed, path, shape), random nodes on (seed, step). None draws a seed.
         arrays: Start values, copied: a net with arrays, a mapping, or another trainer's arrays; may be a part.
         depth: How many steps may be unfinished: `update` waits only when there are as many. Each takes host memory
@@ -120,6 +124,7 @@ class Trainer(Saved):
         buckets: Policy | None = None,
         device: object = "cpu",
         devices: Sequence[object] | None = None,
+        distributed: str | None = None,
         seed: int | None = 0,
         arrays: object = None,
         depth: int = 2,
@@ -147,6 +152,7 @@ class Trainer(Saved):
         if own_states and segment is not None:
             raise ArgumentError(f"segment= carries states of layers, and {sorted(own_states)} are none")
         every, reaction = guarding_of(guard, on_nan)
+        check_guard_of_workers(distributed, every, reaction)
         excluding = {"input_gradients=": wanted, "states of your own": own_states, f"guard={guard}": every > 1}
         rows = None if batch_size is None else positive_int(batch_size, "batch_size")
         fixed = fixed_parts(plan, optimizer, carried, rows, every)
@@ -174,8 +180,10 @@ class Trainer(Saved):
         )
         self._room = room
         store = ParameterStore(plan, contexts[0], seed, arrays, recipe.frozen)
-        moves = Moves(optimizer, store, recipe.rules, self._depth)
         clock = Clock()
+        exchange = exchange_of(distributed, store, seed, optimizer, f"depth={depth}, on_nan={reaction!r}")
+        clock.worker = 0 if exchange is None else exchange.rank
+        moves = Moves(optimizer, store, recipe.rules, self._depth)
         buffers = InputBuffers(store.context, slots, keeps=True)
         self._streams = _streams(store, carried, state_capacity, self._batch_size)
         table = None if self._streams is None else self._streams.table
@@ -193,6 +201,7 @@ class Trainer(Saved):
             every=every,
             on_nan=reaction,
             streams=self._streams,
+            exchange=exchange,
         )
         cut = policy if isinstance(policy, Cut) else None
         options = {
@@ -298,6 +307,16 @@ class Trainer(Saved):
     def devices(self) -> tuple[Any, ...]:
         """MXNet's contexts of all devices that rows are split over."""
         return self._devices
+
+    @property
+    def rank(self) -> int:
+        """The number of this worker, from 0; 0 where it is alone."""
+        return self._steps.rank
+
+    @property
+    def workers(self) -> int:
+        """How many workers train together."""
+        return self._steps.workers
 
     @property
     def seed(self) -> int:

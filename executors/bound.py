@@ -210,7 +210,7 @@ class Bound:
 
     def _seed(self, step: int, segment: int | None = None) -> None:
         if self.bucket.training and self.plan.random_nodes:
-            seed = step_seed(self.store.seed, step, self.clock.part, segment)
+            seed = step_seed(self.store.seed, step, self.clock.part, segment, self.clock.worker)
             mx.random.seed(seed, ctx=self.store.context)
 
     @property
@@ -357,11 +357,12 @@ class Bound:
         return memory_of(self.blueprint, self.raw.debug_str())[0]
 
 
-def step_seed(seed: int, step: int, part: int = 0, segment: int | None = None) -> int:
-    """Return MXNet's seed of a pass of a step, or of a segment of it: a function of these alone.
+def step_seed(seed: int, step: int, part: int = 0, piece: int | None = None, worker: int = 0) -> int:
+    """Return MXNet's seed of a pass of a step, or of a piece of it: a function of these alone.
 
     So a run that is resumed draws the same numbers, and a segment that is run again too.
     """
-    place = f"{step}{f' {part}' if part else ''}{'' if segment is None else f' segment {segment}'}"
+    place = f"{step}{f' {part}' if part else ''}{'' if piece is None else f' segment {piece}'}"
+    place += f" worker {worker}" if worker else ""
     digest = hashlib.sha256(f"{seed}\n{place}".encode()).digest()
     return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF

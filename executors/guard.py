@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +17,8 @@ from .kernels import Stage, copying, queueing, usable
 from .passes import Passes
 from .snapshot import Snapshot
 from .store import FlatArray, ParameterStore
+
+WORKERS = ".workers"  # the name of flags among losses, which no port can have
 
 
 class Chain:
@@ -77,6 +79,7 @@ class Verdict(NamedTuple):
         norm: The norm of the gradient of all arrays that it looked at.
         wrong: How many indices that came in NDArrays were out of range.
         losses: The losses of all rows by port.
+        workers: The numbers of the workers whose own numbers were not finite, where there are several.
     """
 
     known: bool
@@ -85,6 +88,23 @@ class Verdict(NamedTuple):
     norm: float
     wrong: int
     losses: dict[str, NDArray[Any]]
+    workers: tuple[int, ...] = ()
+
+
+class Exchanging(Protocol):
+    """What several workers exchange at a step that moves.
+
+    Attributes:
+        flags: ``(workers,)``: not finite where a worker's own numbers let nobody move; None: each moves by itself.
+    """
+
+    flags: Any
+
+    def before(self, watched: Sequence[Any], chain: Chain) -> list[Stage]:
+        """Return what is queued before the verdict, given the losses and states that are to be finite."""
+
+    def after(self) -> list[Stage]:
+        """Return what is queued once the parameters have moved."""
 
 
 class Move(Protocol):
@@ -114,6 +134,7 @@ class Guard:
         make_move: Makes the move.
         slots: How many passes may be unread.
         snapshot: What is taken at the end of a pass that moves, if anything.
+        exchange: What several workers exchange, if there are several.
 
     Attributes:
         moves: Whether parameters move with the pass.
@@ -129,6 +150,7 @@ class Guard:
         *,
         slots: int,
         snapshot: Snapshot | None = None,
+        exchange: Exchanging | None = None,
     ) -> None:
         """Bind it to what the graph gives."""
         self._store = store
@@ -138,8 +160,16 @@ class Guard:
         self._carried = None if passes is None else passes.carried
         outputs = {} if passes is None else passes.raw_outputs()
         losses = {} if passes is None else {port: outputs[port] for port in passes.plan.loss_ports}
-        self._shapes = {port: array.shape for port, array in losses.items()}
         seen = self._seen_of(passes, outputs, losses)
+        before: list[Stage] = []
+        after: list[Stage] = []
+        if exchange is not None:
+            before, after = (
+                exchange.before([*(losses[port] for port in seen.trained), *seen.states], chain),
+                exchange.after(),
+            )
+            seen = _seen_by_all(seen, exchange.flags)
+        self._shapes = {port: array.shape for port, array in seen.losses.items()}
         by_kernels = usable(store.context)
         self._judge = KernelJudge(seen, watch, slots) if by_kernels else GraphJudge(seen, watch, slots)
         self._move = make_move(watch.paths, self._judge.scale) if watch.moves else None
@@ -147,7 +177,9 @@ class Guard:
         size = self._judge.packed.size + 1
         self._seen, self._results = _results(slots, size, store.context, store.plan.dtype)
         ending = self._ending_by_kernel if by_kernels else self._ending_by_operators
-        self._calls = [queueing([*self._stages(slot, snapshot), *ending(slot)]) for slot in range(slots)]
+        self._calls = [
+            queueing([*before, *self._stages(slot, snapshot), *ending(slot), *after]) for slot in range(slots)
+        ]
 
     def _seen_of(self, passes: Passes | None, outputs: dict[str, Any], losses: dict[str, Any]) -> Seen:
         store, watch, chain = self._store, self._watch, self._chain
@@ -266,7 +298,16 @@ class Guard:
             losses[port] = numbers[begin:end].reshape(shape)
             begin = end
         due = number % STAMPS
-        return Verdict(found == due, stamp == due, bool(finite), float(np.sqrt(square)), int(wrong), losses)
+        flags = losses.pop(WORKERS, np.zeros(0))
+        workers = tuple(np.flatnonzero(~np.isfinite(flags)).tolist())
+        return Verdict(found == due, stamp == due, bool(finite), float(np.sqrt(square)), int(wrong), losses, workers)
+
+
+def _seen_by_all(seen: Seen, flags: Any) -> Seen:
+    """Return what a guard looks at where others' numbers count as its own: flags of all in place of its own numbers."""
+    if flags is None:
+        return seen
+    return seen._replace(losses={**seen.losses, WORKERS: flags}, trained=[WORKERS], states=[])
 
 
 def _gradients(flat: FlatArray, paths: tuple[str, ...]) -> list[Any]:

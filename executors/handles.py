@@ -155,6 +155,7 @@ class Clock:
         now: The number of the last pass; of a trainer, of the last step, which may be made of several passes.
         part: Which pass of its step the next one is, from 0.
         ticket: A number that moves with every pass, and never back: a handle of an older one is stale.
+        worker: The number of the worker whose passes these are, of several that draw other numbers at random nodes.
     """
 
     def __init__(self) -> None:
@@ -162,6 +163,7 @@ class Clock:
         self.now = 0
         self.part = 0
         self.ticket = 0
+        self.worker = 0
 
     def tick(self) -> None:
         """Count a pass."""

@@ -60,7 +60,12 @@ class _Event:
 
 
 def replay(
-    bucket: Bucket, store: ParameterStore, batch: CheckedBatch, step: tuple[int, int], weights: Mapping[str, float]
+    bucket: Bucket,
+    store: ParameterStore,
+    batch: CheckedBatch,
+    step: tuple[int, int],
+    weights: Mapping[str, float],
+    worker: int = 0,
 ) -> Culprit | None:
     """Return the first layer that fails, or else the first that gives numbers that are not finite; waits.
 
@@ -72,12 +77,13 @@ def replay(
         batch: The batch.
         step: The number of the step, and which of its passes it is.
         weights: The weights of the losses.
+        worker: The number of the worker, of several.
 
     Returns:
         None where everything goes well this time.
     """
     clock = Clock()
-    clock.now, clock.part = step[0] - 1, step[1]
+    clock.now, clock.part, clock.worker = step[0] - 1, step[1], worker
     cache = _Watched(Shared(store, clock, InputBuffers(store.context, SLOTS)))
     with contextlib.suppress(mx.MXNetError):
         if any(steps > bucket.segment > 0 for _, steps in bucket.lengths):
