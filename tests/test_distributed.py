@@ -1,0 +1,376 @@
+"""Several workers train as one would with all of their rows, and stop, fail and go on together."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from launched import SCRIPT, Job, Launcher
+
+import mxtrainer as mxt
+
+NET = """
+import json, os, sys, time
+import numpy as np
+import mxtrainer as mxt
+from mxtrainer._mxnet import mx
+
+net = mxt.NetChain(
+    [mxt.LSTM(4), mxt.Linear(()), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Scalar())}
+)
+plan = mxt.compile_plan(net)
+generator = np.random.default_rng(0)
+EXAMPLES = [generator.normal(size=length) for length in generator.integers(2, 9, 64)]
+
+def rows(step, rank, workers, each=6):
+    whole = [EXAMPLES[(step * each + number) % 64] for number in range(each)]
+    cut = [0, *(each * (number + 1) // workers - (number % 2) for number in range(workers - 1)), each]
+    mine = whole[cut[rank]:cut[rank + 1]]
+    return {"Input": mine, "Target": [np.cumsum(one) for one in mine]}
+
+def trained(mode="sync", rank=None, workers=None, load=None, **options):
+    options = {"buckets": mxt.buckets.Multiple(4), "distributed": mode, **options}
+    if load is not None:
+        return mxt.Trainer.load(load, distributed=mode)
+    return mxt.Trainer(plan, options.pop("optimizer", mxt.Adam(1e-2)), 6, **options)
+
+def show(trainer, **more):
+    arrays = {path: array[:].tolist() for path, array in trainer.arrays.items()}
+    print(json.dumps({"step": trainer.step, "arrays": arrays, **more}), flush=True)
+"""
+STEPS = """
+trainer = trained()
+for step in range(%(steps)d):
+    trainer.update(rows(step, trainer.rank, trainer.workers))
+trainer.current_loss()
+show(trainer)
+"""
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    made = Launcher(tmp_path_factory.mktemp("jobs"))
+    yield made
+    made.close()
+
+
+def shown(job: Job, workers: int) -> list[dict[str, Any]]:
+    """Return what each worker of a job that went well has shown last."""
+    assert job.code == 0, job.errors
+    return [json.loads(job.of_rank(rank)[-1]) for rank in range(workers)]
+
+
+def alone(script: str) -> dict[str, Any]:
+    """Return what a script shows that runs in this process, as the one worker there is."""
+    lines: list[str] = []
+    code = NET.replace('"distributed": mode', '"distributed": None').replace("distributed=mode", "distributed=None")
+    names: dict[str, Any] = {"print": lambda line, **_: lines.append(line)}
+    exec(code + script, names)  # noqa: S102 - a script of this file
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
+
+
+def apart(left: dict[str, Any], right: dict[str, Any]) -> float:
+    """Return the largest difference between the arrays that two workers have shown."""
+    return max(float(np.abs(np.subtract(left["arrays"][path], right["arrays"][path])).max()) for path in left["arrays"])
+
+
+@pytest.mark.parametrize(("workers", "servers"), [(1, 1), (2, 1), (4, 2)])
+def test_workers_have_the_arrays_of_one_that_has_all_rows(launcher: Launcher, workers: int, servers: int) -> None:
+    found = shown(launcher.run(workers, NET + STEPS % {"steps": 20}, "-s", servers), workers)
+    for other in found:
+        assert other["arrays"] == found[0]["arrays"]
+    assert apart(found[0], alone(STEPS % {"steps": 20})) < 1e-6
+
+
+@pytest.mark.parametrize("average", ["examples", "steps"])
+def test_parts_of_steps_are_summed_when_they_move(launcher: Launcher, average: str) -> None:
+    script = """
+net = mxt.NetChain([mxt.GRU(3), mxt.Linear(()), mxt.MeanSquaredLoss(average="AVERAGE")],
+    inputs={"Input": mxt.Sequence("t", mxt.Scalar())})
+plan = mxt.compile_plan(net)
+trainer = trained(optimizer=mxt.SGD(0.1, momentum=0.9))
+for step in range(0, 6, 2):
+    if trainer.workers == 1:
+        for number in range(2):
+            for rank in range(2):
+                trainer.accumulate(rows(step + number, rank, 2))
+    else:
+        for number in range(2):
+            trainer.accumulate(rows(step + number, trainer.rank, 2))
+    trainer.apply()
+trainer.compute(rows(9, trainer.rank, trainer.workers))
+trainer.apply()
+show(trainer)
+""".replace("AVERAGE", average)
+    first, second = shown(launcher.run(2, NET + script), 2)
+    assert first["arrays"] == second["arrays"]
+    assert apart(first, alone(script)) < 1e-6
+
+
+def test_a_seed_that_is_drawn_is_that_of_worker_0_and_random_nodes_differ(launcher: Launcher) -> None:
+    script = """
+net = mxt.NetGraph({"drop": mxt.Dropout(0.5), "linear": mxt.Linear(), "loss": mxt.MeanSquaredLoss()},
+    [("Input", "drop", "linear", "loss", "Loss"), ("drop", "Dropped")],
+    inputs={"Input": mxt.Vector(32), "Target": mxt.Scalar()})
+trainer = mxt.Trainer(mxt.compile_plan(net, losses={"Dropped": 0.0}), mxt.SGD(0.1), 1, seed=None, distributed="sync")
+start = trainer.arrays["linear.Weights"][:].tolist()
+trainer.update({"Input": np.ones((1, 32)), "Target": [0.0]})
+show(trainer, seed=trainer.seed, dropped=trainer.outputs["Dropped"][:].tolist(), start=start)
+"""
+    first, second = shown(launcher.run(2, NET + script), 2)
+    assert (first["seed"], first["start"]) == (second["seed"], second["start"])
+    assert first["dropped"] != second["dropped"]
+    assert first["arrays"] == second["arrays"]
+
+
+# Failures
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_step_that_is_not_finite_in_one_worker_moves_nothing_in_any_and_all_recover(
+    launcher: Launcher, bad: int
+) -> None:
+    script = """
+trainer = trained(depth=3)
+failed = ""
+step = 0
+while step < 8:
+    batch = rows(step, trainer.rank, trainer.workers)
+    if step == 4 and trainer.rank == BAD and not failed:
+        batch["Input"][0] = batch["Input"][0] * np.nan
+    try:
+        trainer.update(batch)
+        if trainer.rank and step % 2:
+            trainer.losses()                       # looks, and so may see a failure before the other worker does
+        if step == 7:
+            trainer.current_loss()
+        step += 1
+    except mxt.StepError as error:
+        failed = str(error)
+        trainer.recover()
+        step = trainer.step
+show(trainer, failed=failed)
+""".replace("BAD", str(bad))
+    found = shown(launcher.run(2, NET + script), 2)
+    assert found[0]["arrays"] == found[1]["arrays"]
+    assert all(one["failed"].startswith("step 5 gave losses or gradients that are not finite") for one in found)
+    assert 'input port "Input" of its batch is not finite' in found[bad]["failed"]
+    assert f"on worker {bad}, which says more" in found[1 - bad]["failed"]
+    assert apart(found[0], alone(STEPS % {"steps": 8})) < 1e-6
+
+
+def test_a_step_that_one_worker_skips_is_skipped_by_all(launcher: Launcher) -> None:
+    script = """
+trainer = trained(on_nan="skip")
+for step in range(6):
+    batch = rows(step, trainer.rank, trainer.workers)
+    if step == 2 and trainer.rank == 1:
+        batch["Target"][0][0] = np.inf
+    trainer.update(batch)
+trainer.current_loss()
+show(trainer, skipped=trainer.stats().skipped)
+"""
+    found = shown(launcher.run(2, NET + script), 2)
+    assert found[0]["arrays"] == found[1]["arrays"]
+    assert [one["skipped"] for one in found] == [[3], [3]]
+
+
+def test_an_operator_that_fails_in_one_worker_ends_the_job_with_its_error(launcher: Launcher) -> None:
+    script = """
+from fault_cases import Fault
+net = mxt.NetGraph({"linear": mxt.Linear(2), "fault": Fault("raises"), "loss": mxt.MeanSquaredLoss()},
+    [("Input", "linear", "fault", "loss", "Loss"), ("Bad", "fault.Trigger")],
+    inputs={"Input": mxt.Vector(2), "Bad": mxt.Scalar()})
+trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), 1, distributed="sync")
+for step in range(6):
+    sign = -1.0 if step == 2 and trainer.rank == 1 else 1.0
+    try:
+        trainer.update({"Input": np.ones((1, 2)), "Bad": [sign], "Target": np.zeros((1, 2))})
+        trainer.current_loss()
+    except mxt.StepError:
+        trainer.recover()
+"""
+    job = launcher.run(2, NET + script)
+    assert job.code == 1
+    assert "an operator failed before its gradients went to the other workers" in job.errors
+    assert "worker 1" in job.errors
+
+
+def test_a_wrong_index_in_one_worker_holds_all_and_is_named_there(launcher: Launcher) -> None:
+    script = """
+net = mxt.NetChain([mxt.Embedding(2), mxt.Linear(), mxt.MeanSquaredLoss()],
+    inputs={"Input": mxt.Index(3), "Target": mxt.Scalar()})
+trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), 2, distributed="sync")
+failed = ""
+for step in range(3):
+    index = 7 if step == 1 and trainer.rank == 0 and not failed else 1
+    trainer.update({"Input": mx.nd.array([index, 1], dtype="int32"), "Target": np.ones(2)})
+    try:
+        trainer.current_loss()
+    except mxt.StepError as error:
+        failed = str(error)
+        trainer.recover()
+show(trainer, failed=failed)
+"""
+    found = shown(launcher.run(2, NET + script), 2)
+    assert found[0]["arrays"] == found[1]["arrays"]
+    assert found[0]["step"] == found[1]["step"] == 2
+    assert 'port "Input": expected indices from 0 to 2' in found[0]["failed"]
+    assert "on worker 0" in found[1]["failed"]
+
+
+# Files
+
+
+def test_worker_0_writes_checkpoints_and_a_job_that_was_killed_goes_on_to_the_bit(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    script = f"""
+checkpoints = mxt.Checkpoints({str(tmp_path)!r}, every=5, keep=9)
+newest = checkpoints.newest()
+trainer = trained(load=newest)
+for step in range(trainer.step, 20):
+    trainer.update(rows(step, trainer.rank, trainer.workers))
+    checkpoints.step(trainer)
+    if step == 12 and newest is None and trainer.rank == 1 and "die" in sys.argv:
+        trainer.current_loss()
+        os.kill(os.getpid(), 9)
+trainer.current_loss()
+show(trainer, begun=None if newest is None else newest.name)
+trainer.close()
+"""
+    whole = shown(launcher.run(2, NET + STEPS % {"steps": 20}), 2)
+    died = launcher.start("-n", 2, SCRIPT, "die", script=NET + script)
+    assert died.wait() == 128 + signal.SIGKILL
+    assert "worker 1" in died.errors
+    assert "killed by signal 9" in died.errors
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "step-0000000005.safetensors", "step-0000000010.safetensors",
+    ]  # fmt: skip
+    again = shown(launcher.run(2, NET + script), 2)
+    assert [one["begun"] for one in again] == ["step-0000000010.safetensors"] * 2
+    assert [one["arrays"] for one in again] == [one["arrays"] for one in whole]
+
+
+def test_a_checkpoint_goes_on_with_another_number_of_workers(launcher: Launcher, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    save = STEPS % {"steps": 6} + f"trainer.save({str(path)!r})\n"
+    shown(launcher.run(2, NET + save), 2)
+    resume = f"""
+trainer = trained(load={str(path)!r})
+for step in range(6, 12):
+    trainer.update(rows(step, trainer.rank, trainer.workers))
+trainer.current_loss()
+show(trainer)
+"""
+    four = shown(launcher.run(4, NET + resume), 4)
+    assert all(one["arrays"] == four[0]["arrays"] for one in four)
+    assert apart(four[0], alone(STEPS % {"steps": 12})) < 1e-6
+    assert mxt.Trainer.load(path).step == 6
+
+
+def test_shards_of_a_data_set_are_disjoint_and_give_as_many_steps(launcher: Launcher) -> None:
+    script = """
+trainer = trained()
+data = {"Input": EXAMPLES, "Target": [np.cumsum(one) for one in EXAMPLES]}
+shard = trainer.rank, trainer.workers
+batches = mxt.Batches(data, batch_size=6, buckets=mxt.buckets.Multiple(4), shard=shard)
+seen = []
+for batch in batches:
+    trainer.update(batch)
+    seen += [float(one[0]) for one in batch["Input"]]
+show(trainer, seen=seen)
+"""
+    found = shown(launcher.run(2, NET + script), 2)
+    assert found[0]["step"] == found[1]["step"]
+    assert not set(found[0]["seen"]) & set(found[1]["seen"])
+    assert len(found[0]["seen"]) + len(found[1]["seen"]) == 64
+
+
+# Asynchronous
+
+
+def test_asynchronous_workers_add_all_of_their_moves(launcher: Launcher) -> None:
+    script = """
+net = mxt.NetChain([mxt.Linear(), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar()})
+plan = mxt.compile_plan(net)
+trainer = mxt.Trainer(plan, mxt.SGD(0.5), 1, arrays={"linear.Weights": [[0.0]]}, distributed="async")
+for step in range(8):                       # the gradient is -2 whatever the arrays are: weights move by 1 a step
+    trainer.compute({"Input": [1.0], "Target": [0.0]})
+    trainer.gradients["linear.Weights"] = [[-2.0 ** -trainer.rank]]
+    trainer.gradients["linear.Biases"] = [0.0]
+    trainer.apply()
+trainer.current_loss()
+trainer._steps._exchange._group.barrier()
+trainer.compute({"Input": [1.0], "Target": [0.0]})
+for name in trainer.gradients:
+    trainer.gradients[name] = np.zeros(trainer.gradients[name].shape)
+trainer.apply()
+show(trainer)
+"""
+    for one in shown(launcher.run(2, NET + script), 2):
+        assert one["arrays"]["linear.Weights"] == [[8 * 0.5 + 8 * 0.25]]
+
+
+def test_asynchronous_workers_learn(launcher: Launcher) -> None:
+    script = """
+trainer = trained("async")
+whole = {"Input": EXAMPLES, "Target": [np.cumsum(one) for one in EXAMPLES]}
+for step in range(150):
+    if step in (0, 149):
+        print(json.dumps({"loss": trainer.evaluate(whole, outputs=[]).losses["Loss"]}), flush=True)
+    trainer.update(rows(step, trainer.rank, trainer.workers))
+"""
+    job = launcher.run(2, NET + script)
+    assert job.code == 0, job.errors
+    for rank in (0, 1):
+        first, last = (json.loads(line)["loss"] for line in job.of_rank(rank))
+        assert last < first / 2
+
+
+# Bad input
+
+
+def test_without_a_launcher_distributed_says_how_to_start(linear_plan: mxt.Plan) -> None:
+    with pytest.raises(mxt.Error, match=r"python -m mxtrainer\.launch"):
+        mxt.Trainer(linear_plan, mxt.SGD(0.1), 4, distributed="sync")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"distributed": "both"}, 'distributed must be "sync" or "async", got \'both\''),
+        ({"distributed": "sync", "guard": False}, 'distributed="sync" needs guard=True'),
+        ({"distributed": "sync", "on_nan": "ignore"}, 'distributed="sync" needs guard=True'),
+        ({"distributed": "async", "guard": 5}, "guard=5 goes with one worker"),
+    ],
+)
+def test_arguments_that_do_not_go_with_several_workers_are_refused(
+    linear_plan: mxt.Plan, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(mxt.ArgumentError, match=message):
+        mxt.Trainer(linear_plan, mxt.SGD(0.1), 4, **options)
+
+
+def test_a_plan_in_float64_is_refused() -> None:
+    net = mxt.NetChain([mxt.Linear(), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar()})
+    with pytest.raises(mxt.ArgumentError, match="takes plans in float32, as servers do, got one in float64"):
+        mxt.Trainer(mxt.compile_plan(net, dtype="float64"), mxt.SGD(0.1), 4, distributed="sync")
+
+
+def test_workers_that_differ_are_told_in_what(launcher: Launcher) -> None:
+    script = """
+from mxtrainer.engine.launch.channel import current
+trainer = trained(optimizer=mxt.Adam(0.1 + current().rank))
+"""
+    job = launcher.run(2, NET + script)
+    assert job.code == 1
+    assert "the workers differ in the optimizer" in job.errors
+    assert "Adam(0.1" in job.errors
+    assert "Adam(1.1" in job.errors
