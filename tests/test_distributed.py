@@ -275,6 +275,30 @@ show(trainer)
     assert mxt.Trainer.load(path).step == 6
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_launcher_leaves_a_checkpoint_of_one_step(
+    launcher: Launcher, tmp_path: Path, number: signal.Signals
+) -> None:
+    script = f"""
+checkpoints = mxt.Checkpoints({str(tmp_path)!r})
+trainer = trained()
+with checkpoints.on_signals(trainer):
+    for step in range(10**6):
+        trainer.update(rows(step, trainer.rank, trainer.workers))
+        checkpoints.step(trainer)
+        if step == 5:
+            print("going", flush=True)
+"""
+    job = launcher.start("-n", 2, SCRIPT, script=NET + script)
+    job.until(lambda: len(job.output) == 2)
+    job.signal_launcher(number)
+    assert job.wait() == 128 + number, job.errors
+    (path,) = tmp_path.iterdir()
+    stopped = mxt.Trainer.load(path)
+    arrays = {"arrays": {name: array[:] for name, array in stopped.arrays.items()}}
+    assert apart(arrays, alone(STEPS % {"steps": stopped.step})) < 1e-5
+
+
 def test_shards_of_a_data_set_are_disjoint_and_give_as_many_steps(launcher: Launcher) -> None:
     script = """
 trainer = trained()
