@@ -10,7 +10,7 @@ import numpy as np
 from ..executors.full_graph import FullGraph
 from ..executors.memory import MemoryReport
 from ..plans.plan import Plan
-from ..tables import table
+from ..tables import Part, Printed, Table
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LayerMemory:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Printed):
     """Where the memory of a trainer goes; prints as two tables.
 
     Attributes:
@@ -43,14 +43,13 @@ class Explanation:
     memory: MemoryReport
     layers: tuple[LayerMemory, ...]
 
-    def __str__(self) -> str:
-        """Show what layers keep, the largest first, and the report."""
+    def _parts(self) -> list[Part]:
         ranked = sorted(self.layers, key=lambda layer: -(layer.bytes_kept + layer.bytes_parameters))
         rows = [
             [layer.path or "(no layer)", layer.kind, f"{layer.bytes_parameters:,}", f"{layer.bytes_kept:,}"]
             for layer in ranked
         ]
-        return f"{table(['layer', 'kind', 'parameters', 'kept for backward'], rows)}\n\n{self.memory}"
+        return [Table(["layer", "kind", "parameters", "kept for backward"], rows), "", self.memory]
 
 
 def layers_of(plan: Plan, graph: FullGraph) -> tuple[LayerMemory, ...]:

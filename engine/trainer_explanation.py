@@ -11,6 +11,7 @@ from ..executors.checked import CheckedBatch
 from ..executors.memory import MemoryReport, report_of
 from ..executors.ways import Way
 from ..mappings import FrozenMapping
+from ..tables import Part, Printed
 from .forecast import largest_that
 
 OF_GRAPHS = ("bytes_input_gradients", "bytes_heads", "bytes_planned", "bytes_operators", "bytes_scratch")
@@ -18,7 +19,7 @@ BY_ROWS = ("bytes_inputs", "bytes_segments")  # what grows with the number of ro
 
 
 @dataclass(frozen=True)
-class BatchExplanation:
+class BatchExplanation(Printed):
     """Where a batch goes, or what a bucket is, and what it takes; prints as text.
 
     Attributes:
@@ -54,9 +55,8 @@ class BatchExplanation:
         """What would be left of the limit; negative: so much is missing."""
         return self.limit - self.memory.bytes_total
 
-    def __str__(self) -> str:
-        """Say where it goes and why, and show the memory."""
-        lines = [self._where(), *self._why()]
+    def _parts(self) -> list[Part]:
+        lines: list[Part] = [self._where(), *self._why()]
         lines.append(f"padding or missing: {self.padding:.1%}; its graph has {'' if self.masked else 'no '}masks")
         lines.append("its graphs are bound" if self.bound else "its graphs will be bound when it first comes")
         if self.repeated:
@@ -65,7 +65,7 @@ class BatchExplanation:
         lines.append(
             f"of {self.limit:,} bytes {verdict}; a batch size up to {self.most_rows} fits with nothing run again"
         )
-        return "\n".join([*lines, str(self.memory)])
+        return [*lines, self.memory]
 
     def _where(self) -> str:
         steps = ", ".join(f"{name}={count}" for name, count in self.bucket.items())
@@ -82,7 +82,7 @@ class BatchExplanation:
 
 
 @dataclass(frozen=True)
-class TrainerExplanation:
+class TrainerExplanation(Printed):
     """What a trainer has decided, and what it takes; prints as text.
 
     Attributes:
@@ -99,16 +99,15 @@ class TrainerExplanation:
     memory: MemoryReport
     buckets: BucketedReport
 
-    def __str__(self) -> str:
-        """Say what was decided, and show what it takes."""
-        lines = []
+    def _parts(self) -> list[Part]:
+        lines: list[Part] = []
         if self.segment is not None:
             lines.append(f"sequences of more than {self.segment} steps are run in segments of {self.segment}")
         again = {graph.bucket: graph.repeated for graph in self.memory.graphs if graph.repeated}
         lines += [f"{bucket}: {share:.0%} of the forward pass run again" for bucket, share in again.items()]
         if self.budget is not None:
             lines.append(f"{self.memory.bytes_total:,} bytes of a budget of {self.budget:,}")
-        return "\n".join([*lines, str(self.memory), "", str(self.buckets)])
+        return [*lines, self.memory, "", self.buckets]
 
 
 def explained(batch: CheckedBatch, way: Way, memory: MemoryReport, limit: int) -> BatchExplanation:

@@ -28,8 +28,9 @@ class Entry:
         evictions: How often it was released to make room.
         bytes: What it would take alone, about.
         rows: The true rows of all passes.
-        steps_true: The true steps of all passes, over all lengths.
-        steps_padded: The steps of all passes, with those of padding and missing rows.
+        steps_true: The true steps of all passes, over all lengths; rows where there are none.
+        steps_padding: The steps that were padding, of rows that were there.
+        steps_missing: The steps of rows that were missing.
     """
 
     bound: Bound | None = None
@@ -40,7 +41,8 @@ class Entry:
     bytes: int = 0
     rows: int = 0
     steps_true: int = 0
-    steps_padded: int = 0
+    steps_padding: int = 0
+    steps_missing: int = 0
 
 
 class Cache:
@@ -215,10 +217,15 @@ class Cache:
         entry, batch = self.entries[bound.bucket], bound.batch
         entry.hits += 1
         entry.rows += batch.rows
+        missing = bound.bucket.batch_size - batch.rows
+        if not bound.bucket.lengths:
+            entry.steps_true += batch.rows
+            entry.steps_missing += missing
         for name, steps in bound.bucket.lengths:
             if name in batch.lengths:
                 entry.steps_true += batch.true_steps[name]
-                entry.steps_padded += steps * bound.bucket.batch_size
+                entry.steps_padding += steps * batch.rows - batch.true_steps[name]
+                entry.steps_missing += steps * missing
 
     def release(self, buckets: Iterable[Bucket]) -> None:
         """Release graphs; they are bound again when they are asked for."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
-from ..tables import table
+from ..plots import axes_of, height_of, stacked_bars
+from ..tables import Part, Printed, Table
 from .graph_memory import GraphMemory
 
 
 @dataclass(frozen=True)
-class MemoryReport:
+class MemoryReport(Printed):
     """What an executor or a trainer takes in memory, in bytes; prints as a table.
 
     Attributes:
@@ -52,22 +54,40 @@ class MemoryReport:
     @property
     def bytes_total(self) -> int:
         """The sum of the parts."""
-        return sum(found for _, found in self._parts())
+        return sum(found for _, found in self._sizes())
 
     @property
     def bytes_kept(self) -> int:
         """How much of what is planned the forward pass leaves for the backward pass, in the graph that leaves most."""
         return max((graph.bytes_kept for graph in self.graphs), default=0)
 
-    def _parts(self) -> list[tuple[str, int]]:
+    def _sizes(self) -> list[tuple[str, int]]:
         names = [field.name for field in fields(self) if field.name.startswith("bytes_")]
         return [(name[len("bytes_") :].replace("_", " "), int(getattr(self, name))) for name in names]
 
-    def __str__(self) -> str:
-        """Show the parts that there are, and the graphs where there are several."""
-        rows = [[name, f"{found:,}"] for name, found in self._parts() if found]
-        text = table([self.title, "bytes"], [*rows, ["total", f"{self.bytes_total:,}"]])
-        return text if len(self.graphs) < 2 else f"{text}\n{_table_of(self.graphs)}"
+    def _parts(self) -> list[Part]:
+        rows = [[name, f"{found:,}"] for name, found in self._sizes() if found]
+        parts = Table([self.title, "bytes"], [*rows, ["total", f"{self.bytes_total:,}"]])
+        return [parts] if len(self.graphs) < 2 else [parts, _table_of(self.graphs)]
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the parts that there are as bars, in MB of 2**20 bytes.
+
+        Args:
+            ax: Axes of matplotlib to draw into; None: those of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ArgumentError: They are no axes.
+            MissingExtraError: matplotlib is not installed (the extra ``plots``).
+        """
+        sizes = {name: found / 2**20 for name, found in self._sizes() if found}
+        ax = axes_of(ax, "MemoryReport.plot", height_of(len(sizes)))
+        stacked_bars(ax, list(sizes), {"bytes": list(sizes.values())}, [f"{found:,.1f}" for found in sizes.values()])
+        ax.set(xlabel="MB", title=f"{self.title}: {self.bytes_total / 2**20:,.1f} MB")
+        return ax
 
 
 def report_of(title: str, graphs: Sequence[GraphMemory], **parts: int) -> MemoryReport:
@@ -82,9 +102,9 @@ def report_of(title: str, graphs: Sequence[GraphMemory], **parts: int) -> Memory
     return MemoryReport(title=title, graphs=tuple(graphs), **{**none, **found, **parts})
 
 
-def _table_of(graphs: Iterable[GraphMemory]) -> str:
+def _table_of(graphs: Iterable[GraphMemory]) -> Table:
     rows = []
     for one in graphs:
         found = (one.bytes_planned, one.bytes_kept, one.bytes_operators)
         rows.append([one.bucket, *(f"{count:,}" for count in found), f"{one.repeated:.0%}"])
-    return table(["graph", "planned", "kept for backward", "operators", "runs again"], rows)
+    return Table(["graph", "planned", "kept for backward", "operators", "runs again"], rows)

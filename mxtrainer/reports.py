@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .tables import table
+from .tables import Part, Printed, Table
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Printed):
     """The result of a check.
 
     Attributes:
@@ -23,11 +23,10 @@ class Report:
     rows: tuple[Mapping[str, Any], ...]
     exact: bool
 
-    def __str__(self) -> str:
-        """Show the rows as a table, and the verdict."""
+    def _parts(self) -> list[Part]:
         lines = [[_cell(found) for found in row.values()] for row in self.rows]
         header = list(self.rows[0]) if self.rows else []
-        return "\n".join([self.title, table(header, lines) if header else "nothing to compare", self._verdict()])
+        return [self.title, Table(header, lines) if header else "nothing to compare", self._verdict()]
 
     def _verdict(self) -> str:
         return "everything agrees" if self.exact else "something DIFFERS"

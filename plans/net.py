@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError, FileFormatError, NetError
 from ..mappings import FrozenMapping
-from ..tables import table
+from ..pictures import Picture
+from ..tables import html_of, table
 from ..values import UNREADABLE, canonical_json, from_data, open_json, register, to_data
 from . import derived
 from .checks import brought, check_edges, check_inputs, check_layers, check_share, check_used, depth
@@ -308,6 +309,27 @@ class NetGraph(Layer):
         tails = [f"output  {name}: {self.outputs[name] or 'not determined'}" for name in self.outputs]
         lines = [*heads, *tails, "", table(["layer", "kind", "inputs", "outputs"], rows)]
         return "\n".join([*lines, *shared_lines(self.graph.share)])
+
+    def picture(self) -> Picture:
+        """Return the net as a picture: layers, the types between them, states.
+
+        A notebook shows it where graphviz is installed. Dashed edges are states; dotted ones, arrays that are shared.
+        Types may be undetermined. A net that a `Fold` or a `Map` runs has a picture of its own.
+
+        Example:
+            >>> from mxtrainer import LSTM, Linear, NetChain, Scalar, Sequence
+            >>> net = NetChain([LSTM(16), Linear(())], inputs={"Input": Sequence("t", Scalar())})
+            >>> print(net.picture().dot.splitlines()[0])
+            digraph net {
+        """
+        from .drawing import dot_of_net
+
+        return Picture(repr(self), dot_of_net(self))
+
+    def _repr_html_(self) -> str:
+        from .net_tables import parts_of
+
+        return html_of(parts_of(self))
 
 
 def NetChain(  # noqa: N802 - reads as the net it makes

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ..arrays import ArraySpec
 from ..errors import FileFormatError
 from ..mappings import FrozenMapping
-from ..tables import table
+from ..pictures import Picture
+from ..tables import Part, Printed, Table
 from ..values import UNREADABLE, canonical_json, open_json
-from .graph import Graph, Source, Types, shared_lines
+from .graph import Graph, Types, shared_lines
 from .net import NetGraph
 from .types import Index, PortType, Sequence, item_of, length_of
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ..executors.memory import MemoryReport
 
 FORMAT, VERSION = "mxtrainer-plan", 1
-NEWLINE = "\\n"  # as the DOT language writes it
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class PlanNode:
     packs: tuple[tuple[str, ...], ...]
 
 
-class Plan:
+class Plan(Printed):
     """A compiled net: the same net gives the same plan, and the same bytes.
 
     `compile_plan` makes plans. A plan is frozen, hashable and picklable; executors and trainers are made from it.
@@ -364,7 +364,7 @@ class Plan:
         return max_length(self, bytes, batch_size, **trainer)
 
     def graph(self) -> str:
-        """Return the plan as a graph in the DOT language, for graphviz.
+        """Return the plan as a graph in the DOT language, for graphviz: the text of `picture`.
 
         Example:
             >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, Scalar, compile_plan
@@ -374,23 +374,24 @@ class Plan:
             >>> plan.graph().splitlines()[0]
             'digraph plan {'
         """
-        lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
-        for name, spec in self.inputs.items():
-            lines.append(f"  {_quoted('in', name)} [label={_quoted(name, spec.type, sep=NEWLINE)} shape=oval];")
-        for path, node in self.graph_of_nodes.nodes.items():
-            vertex = _quoted("layer", path)
-            lines.append(f"  {vertex} [label={_quoted(path, type(node.layer).__name__, sep=NEWLINE)}];")
-            lines += [
-                f"  {_vertex(source)} -> {vertex} [label={_quoted(port)}];" for port, source in node.feeds.items()
-            ]
-        for name, source in self.graph_of_nodes.outputs.items():
-            loss, vertex = self.losses[name], _quoted("out", name)
-            label = _quoted(name, f"weight {loss.weight:g}", sep=NEWLINE)
-            lines.append(f"  {vertex} [label={label} shape=oval];")
-            lines.append(f"  {_vertex(source)} -> {vertex};")
-            if loss.example_weights is not None:
-                lines.append(f"  {_quoted('in', loss.example_weights)} -> {vertex};")
-        return "\n".join([*lines, "}"])
+        return self.picture().dot
+
+    def picture(self) -> Picture:
+        """Return the plan as a picture: its net with the types between layers, states, weights of losses.
+
+        A notebook shows it where graphviz is installed. Dashed edges are states; dotted ones, arrays that are shared.
+
+        Example:
+            >>> from mxtrainer import LSTM, Linear, MeanSquaredLoss, NetChain, Scalar, Sequence, compile_plan
+            >>> layers = [LSTM(16), Linear(()), MeanSquaredLoss()]
+            >>> plan = compile_plan(NetChain(layers, inputs={"Input": Sequence("t", Scalar())}))
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     plan.picture().save(f"{folder}/plan.dot")  # or plan.svg, plan.png, plan.pdf
+        """
+        from .drawing import dot_of_plan
+
+        return Picture(repr(self), dot_of_plan(self))
 
     def __eq__(self, other: object) -> bool:
         """Compare the descriptions."""
@@ -409,8 +410,7 @@ class Plan:
         ports = f"{', '.join(self.inputs)} -> {', '.join(self.outputs)}"
         return f"Plan({ports}, {self.dtype}, {self.content_hash[:12]})"
 
-    def __str__(self) -> str:
-        """Show ports, losses and arrays as tables."""
+    def _parts(self) -> list[Part]:
         ports = [["input", name, spec.type, spec.transfer_dtype, ""] for name, spec in self.inputs.items()]
         ports += [
             ["output", name, spec.type, spec.dtype, f"weight {self.losses[name].weight:g}"]
@@ -422,27 +422,16 @@ class Plan:
             for spec in specs
         ]
         count = sum(spec.size for spec in self.parameters.values())
-        return "\n".join(
-            [
-                repr(self),
-                "",
-                table(["", "port", "type", "dtype", ""], ports),
-                "",
-                table(["array", "shape", "elements", "initializer"], arrays),
-                *shared_lines(self.graph_of_nodes.share),
-                f"{count:,} elements to train",
-            ]
-        )
+        return [
+            repr(self),
+            "",
+            Table(["", "port", "type", "dtype", ""], ports),
+            "",
+            Table(["array", "shape", "elements", "initializer"], arrays),
+            *shared_lines(self.graph_of_nodes.share),
+            f"{count:,} elements to train",
+        ]
 
 
 def _hash(data: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(data).encode()).hexdigest()
-
-
-def _vertex(source: Source) -> str:
-    return _quoted("in", source.port) if source.node is None else _quoted("layer", source.node)
-
-
-def _quoted(*parts: object, sep: str = ":") -> str:
-    """Return the parts as one string of the DOT language."""
-    return '"' + sep.join(str(part).replace("\\", "\\\\").replace('"', '\\"') for part in parts) + '"'
