@@ -17,6 +17,7 @@ from ..arguments import positive_int
 from ..errors import ArgumentError, Error
 from ..executors.batch import Batch
 from ..plans.net import NetGraph
+from ..tables import Part, Printed
 from ..tensor_file import TensorFile
 from ..values import Value
 from .checkpoint import KEY
@@ -28,7 +29,7 @@ CHILD = "import sys; from mxtrainer.engine.resume import go_on; go_on(*sys.argv[
 
 
 @dataclass(frozen=True)
-class ResumeReport:
+class ResumeReport(Printed):
     """What `Trainer.verify_resume` found.
 
     Attributes:
@@ -46,10 +47,9 @@ class ResumeReport:
         """Whether all bits are the same."""
         return not self.differing
 
-    def __str__(self) -> str:
-        """Say it in a sentence."""
+    def _parts(self) -> list[Part]:
         what = "all are the same, bit for bit" if self.exact else f"these differ: {', '.join(self.differing)}"
-        return f"{self.steps} steps, a checkpoint, a new process, {self.steps} steps: {self.arrays} arrays; {what}"
+        return [f"{self.steps} steps, a checkpoint, a new process, {self.steps} steps: {self.arrays} arrays; {what}"]
 
 
 def verify(trainer: Trainer, steps: int, batches: Iterable[Mapping[str, Any]]) -> ResumeReport:

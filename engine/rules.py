@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Union
 from ..arguments import real_number
 from ..errors import ArgumentError, nearest
 from ..mappings import FrozenMapping
-from ..tables import table
+from ..tables import Part, Printed, Table
 from ..values import Value, register
 
 #: Rules as they are given: pairs of a pattern and a `Rule`.
@@ -107,13 +107,12 @@ class Settings(NamedTuple):
     frozen: bool = False
 
 
-class RuleTable(FrozenMapping[Settings]):
+class RuleTable(Printed, FrozenMapping[Settings]):
     """What an optimizer does with each array, by path; prints as a table."""
 
-    def __str__(self) -> str:
-        """Show one line an array."""
+    def _parts(self) -> list[Part]:
         header = ["array", "multiplier", "decay", "clip gradient", "clip weights"]
-        return table(header, [[path, *_shown(settings)] for path, settings in self.items()])
+        return [Table(header, [[path, *_shown(settings)] for path, settings in self.items()])]
 
 
 def _shown(settings: Settings) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..executors.blueprint import Bucket
 from ..executors.checked import CheckedBatch
 from ..mappings import FrozenMapping
+from ..tables import Part, Printed
+from .step_plot import UNFINISHED, Span, plot_steps
 from .trace import STEPS, Timeline
 
 
@@ -39,7 +42,7 @@ class StepStats:
 
 
 @dataclass(frozen=True)
-class Stats:
+class Stats(Printed):
     """What has gone through a trainer, since it was made.
 
     Attributes:
@@ -77,6 +80,12 @@ class Stats:
     gradient_norm: float | None = None
     nan_inputs: Mapping[str, int] = FrozenMapping()
     last: StepStats | None = None
+    _spans: tuple[tuple[int, str, float, float], ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """What the host did for each step, and when it was unfinished: the last 1,024 such times; `plot` draws them."""
+        return tuple(map(Span._make, self._spans))
 
     @property
     def examples_per_second(self) -> float:
@@ -88,10 +97,30 @@ class Stats:
         """True steps, or tokens, a second of all the time since the first update."""
         return self.true_steps / self.seconds if self.seconds else 0.0
 
-    def __str__(self) -> str:
-        """Show in one line, and say who waits for whom."""
+    def plot(self, steps: int = 20, ax: Any = None) -> Any:
+        """Draw the last steps, one a row: what the host did for each, and from when to when it was unfinished.
+
+        A step is unfinished from when it was queued to when the host has seen its end, at the next call that looks.
+        Where nothing else is drawn, the host was in your loop. Where grey bars overlap, the device had work all the
+        time; between them it had none. One that goes on to the edge is of a step that nothing has waited for yet.
+
+        Args:
+            steps: How many steps, at most.
+            ax: Axes of matplotlib to draw into; None: those of a new figure.
+
+        Returns:
+            The axes, with times in ms.
+
+        Raises:
+            Error: There was no step yet.
+            ArgumentError: It is no positive number of steps, or they are no axes.
+            MissingExtraError: matplotlib is not installed (the extra ``plots``).
+        """
+        return plot_steps(self.spans, steps, ax)
+
+    def _parts(self) -> list[Part]:
         if not self.steps:
-            return "no steps yet"
+            return ["no steps yet"]
         blocked = self.seconds_blocked / self.seconds
         idle = self.starved / self.steps * (1.0 - blocked)  # the device, at most: it was not while the host waited
         if blocked > idle and blocked > LITTLE:
@@ -102,14 +131,15 @@ class Stats:
             waits = "neither waits for the other"
         more = [f", {len(self.skipped)} skipped"] if self.skipped else []
         more += [f", {count} NaN in {port}" for port, count in self.nan_inputs.items()]
-        return (
+        line = (
             f"{self.steps} steps, {self.examples} examples, {self.examples_per_second:,.0f} a second, "
             f"padding {self.padding:.1%}; {waits}{''.join(more)}"
         )
+        return [line]
 
 
 LITTLE = 0.1  # shares below this are not worth telling
-KEPT = 1024  # steps that are remembered
+KEPT = 1024  # skipped steps, and spans, that are remembered
 
 
 class Recorder:
@@ -130,6 +160,7 @@ class Recorder:
         self._begin: float | None = None
         self._last: tuple[Any, ...] | None = None  # of the last step, as `StepStats` takes it
         self._busy_until = 0.0
+        self._spans: deque[tuple[int, str, float, float]] = deque(maxlen=KEPT)
         self.timeline: Timeline | None = None
 
     def begin(self) -> None:
@@ -166,6 +197,7 @@ class Recorder:
     def span(self, name: str, begin: float, step: int) -> float:
         """Note what the host has done for a step from a time to now; return how long it took, in seconds."""
         now = time.perf_counter()
+        self._spans.append((step, name, begin, now))  # `Span` is made of it where it is read
         if self.timeline is not None:
             self.timeline.span(name, begin, now, step)
         return now - begin
@@ -175,6 +207,7 @@ class Recorder:
         now = time.perf_counter()
         self.busy += max(0.0, now - max(queued, self._busy_until))
         self._busy_until = now
+        self._spans.append((step, UNFINISHED, queued, now))
         if self.timeline is not None:
             self.timeline.span(f"step {step}", queued, now, step, STEPS)
 
@@ -200,4 +233,5 @@ class Recorder:
             gradient_norm=self.gradient_norm,
             nan_inputs=FrozenMapping(dict(self._nans)),
             last=None if self._last is None else StepStats(*self._last),
+            _spans=tuple(self._spans),
         )

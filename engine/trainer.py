@@ -26,6 +26,7 @@ from ..executors.staging import InputBuffers
 from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..plans.plan import Plan
+from ..tables import Table, html_of
 from ..tensor_file import TensorFile
 from .checkpoint import KEY, Description, check_tensors
 from .devices import buckets_on, check_in_parallel, contexts_of, rows_of_first
@@ -556,6 +557,19 @@ class Trainer(Saved):
             f"Trainer({self.plan!r}, {self.optimizer!r}, batch_size={self.batch_size}, device={str(self.device)!r}, "
             f"step={self.step})"
         )
+
+    def _repr_html_(self) -> str:
+        """Show the same in a notebook, and what has been counted; does not wait."""
+        rows: list[list[object]] = [
+            ["plan", repr(self.plan)],
+            ["optimizer", repr(self.optimizer)],
+            ["batch size", "by bucket" if self.batch_size is None else self.batch_size],
+            ["buckets", repr(self._bucketed.policy)],
+            ["device", str(self.device)],
+            ["step", self.step],
+            ["so far", str(self._steps.recorder.stats(0))],
+        ]
+        return html_of([Table(["Trainer", ""], rows)])
 
 
 def _streams(

@@ -110,12 +110,11 @@ class BucketedReport(Printed):
             "missing rows": [float(bucket.steps_missing) for bucket in self.buckets],
         }
         notes = [
-            f"{bucket.padding:.0%} of {bucket.hits} batches; {bucket.binds} bind{'s' if bucket.binds != 1 else ''}"
+            f"{bucket.hits} passes, {bucket.padding:.0%} padding, {bucket.binds} bind{'s' if bucket.binds != 1 else ''}"
             for bucket in self.buckets
         ]
         stacked_bars(ax, [bucket.name for bucket in self.buckets], parts, notes)
         ax.set(xlabel="steps", ylabel="bucket", title=f"padding and missing rows: {self.padding:.1%} of all steps")
-        ax.legend()
         return ax
 
 

@@ -74,9 +74,7 @@ class Picture:
         """
         command = ["dot", f"-T{form}", *(["-Gdpi=144"] if form == "png" else [])]
         try:
-            done = subprocess.run(
-                command, input=self.dot.encode(), capture_output=True, check=True, timeout=SECONDS
-            )
+            done = subprocess.run(command, input=self.dot.encode(), capture_output=True, check=True, timeout=SECONDS)
         except FileNotFoundError as error:
             raise Error(
                 'a drawing is made by graphviz, whose program "dot" is not on the path. Install it, as by '
@@ -84,7 +82,8 @@ class Picture:
                 'save("net.dot"), which draws elsewhere'
             ) from error
         except subprocess.CalledProcessError as error:
-            raise Error(f'graphviz cannot draw {self.title}: {error.stderr.decode(errors="replace").strip()}') from error
+            said = error.stderr.decode(errors="replace").strip()
+            raise Error(f"graphviz cannot draw {self.title}: {said}") from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Error(f'graphviz cannot draw {self.title}: {error}; the text is there: save("net.dot")') from error
         return done.stdout

@@ -7,7 +7,8 @@ from typing import Any
 from .errors import ArgumentError
 from .extras import require
 
-WIDTH = 8.0  # of a new figure, in inches
+WIDTH = 9.0  # of a new figure, in inches
+ROOM = 1.4  # for notes at the ends of bars, as a multiple of the longest
 
 
 def axes_of(ax: Any, what: str, height: float = 4.0) -> Any:
@@ -51,8 +52,14 @@ def stacked_bars(ax: Any, labels: list[str], parts: dict[str, list[float]], note
         ax.annotate(note, (end, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize="small")
     ax.set_yticks(places, labels)
     ax.invert_yaxis()
-    ax.margins(x=0.3)  # room for the notes
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, ROOM * max(ends, default=0.0) or 1.0)
+    if len(parts) > 1:
+        legend_beside(ax)
+
+
+def legend_beside(ax: Any) -> None:
+    """Put the legend to the right of the axes, where it hides nothing."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def height_of(bars: int) -> float:

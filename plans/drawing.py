@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INK = "#1c2733"  # on the fills
 LINE = "#808080"  # on the page, which may be light or dark
 PORT, LAYER, STATEFUL, LOSS = "#dfe3e8", "#c9dff2", "#d8cff0", "#f7d9bd"
+TIMES = "\N{MULTIPLICATION SIGN}"
 LONGEST = 48  # letters of a layer's description
 HEAD = f"""\
   graph [bgcolor=transparent color="{LINE}" fontcolor="{LINE}" fontname="Helvetica,Arial,sans-serif" fontsize=11 \
@@ -52,12 +53,12 @@ def short(port: PortType | None) -> str:
 
     Example:
         >>> from mxtrainer import Sequence, Vector
-        >>> short(Sequence("t", Vector(3)))
-        't × Vector(3)'
+        >>> short(Sequence("t", Vector(3))) == f"t {TIMES} Vector(3)"
+        True
     """
     if port is None:
         return "?"
-    return f"{port.length} × {port.item!r}" if isinstance(port, Sequence) else repr(port)
+    return f"{port.length} {TIMES} {port.item!r}" if isinstance(port, Sequence) else repr(port)
 
 
 class Drawing:
@@ -103,8 +104,8 @@ class Drawing:
     def _layer(self, path: str) -> str:
         layer, kept = self._graph.nodes[path].layer, self._kept[path]
         lines = [path.rpartition(".")[2], _described(layer)]
-        if kept is not None and kept.count:
-            lines.append(f"{kept.count:,} element{'s' if kept.count != 1 else ''} to train")
+        if kept is not None and kept.elements:
+            lines.append(f"{kept.elements:,} element{'s' if kept.elements > 1 else ''}")
         fill = LOSS if layer.is_loss else STATEFUL if layer.states else LAYER
         return f"  {_id('layer', path)} [label=<{_box(fill, self._inputs[path], lines, self._outputs[path])}>];"
 

@@ -19,7 +19,7 @@ def parts_of(net: NetGraph) -> list[Part]:
     ports = [["input", name, _type(found)] for name, found in net.inputs.items()]
     ports += [["output", name, _type(found)] for name, found in net.outputs.items()]
     layers = [
-        [path, repr(node.layer), _arrays(kept[path]), _outputs(net, path), _count(kept[path])]
+        [path, repr(node.layer), _arrays(kept[path]), _outputs(net, path), _elements(kept[path])]
         for path, node in net.graph.nodes.items()
     ]
     return [
@@ -44,10 +44,8 @@ def _arrays(kept: Kept | None) -> str:
 
 def _outputs(net: NetGraph, path: str) -> str:
     found = net.types.nodes[path].outputs
-    return _type(next(iter(found.values()))) if len(found) == 1 else ", ".join(
-        f"{port} {_type(each)}" for port, each in found.items()
-    )
+    return ", ".join(f"{port} {_type(each)}" if len(found) > 1 else _type(each) for port, each in found.items())
 
 
-def _count(kept: Kept | None) -> str:
-    return "?" if kept is None else f"{kept.count:,}"
+def _elements(kept: Kept | None) -> str:
+    return "?" if kept is None else f"{kept.elements:,}"

@@ -1,4 +1,4 @@
-"""What each layer of a net keeps, as far as its types are known: for tables and pictures of nets that may be unfinished."""
+"""What each layer of a net keeps, as far as its types are known: for tables and pictures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Kept(NamedTuple):
     Attributes:
         shapes: The shape of each array, by name.
         shared: The array of another layer that is used instead, for names of those that are.
-        count: The number of elements that are trained and no other layer's.
+        elements: The number of elements that are trained and no other layer's.
     """
 
     shapes: dict[str, tuple[int, ...]]
     shared: dict[str, str]
-    count: int
+    elements: int
 
 
 def kept_by(graph: Graph, types: Types) -> dict[str, Kept | None]:
@@ -54,6 +54,6 @@ def total_of(kept: dict[str, Kept | None]) -> str:
         >>> total_of({"linear": Kept({"Weights": (2, 3)}, {}, 6), "unknown": None})
         '6 elements to train, and those of layers that are not determined'
     """
-    count = sum(one.count for one in kept.values() if one is not None)
+    count = sum(one.elements for one in kept.values() if one is not None)
     rest = ", and those of layers that are not determined" if None in kept.values() else ""
     return f"{count:,} elements to train{rest}"

@@ -1,9 +1,7 @@
-"""What a plan prints: its lowered graph, its graph for graphviz, and its tables."""
+"""What a plan prints: its lowered graph, and its tables."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
@@ -44,50 +42,6 @@ def test_lowered_graph_does_not_depend_on_what_was_lowered_before() -> None:
 def test_lengths_of_a_lowering_are_checked(lengths: Any, text: str) -> None:
     with pytest.raises(mxt.ArgumentError, match=text):
         full_plan().lowered(lengths)
-
-
-def test_graph_shows_ports_layers_and_edges() -> None:
-    lines = chain_plan(mxt.Linear(2), mxt.MeanSquaredLoss(), example_weights={"Loss": "Weight"}).graph().splitlines()
-    assert lines == [
-        "digraph plan {",
-        "  rankdir=LR;",
-        "  node [shape=box];",
-        '  "in:Input" [label="Input\\nVector(3)" shape=oval];',
-        '  "in:Target" [label="Target\\nVector(2)" shape=oval];',
-        '  "in:Weight" [label="Weight\\nScalar()" shape=oval];',
-        '  "layer:linear" [label="linear\\nLinear"];',
-        '  "in:Input" -> "layer:linear" [label="Input"];',
-        '  "layer:meansquaredloss" [label="meansquaredloss\\nMeanSquaredLoss"];',
-        '  "layer:linear" -> "layer:meansquaredloss" [label="Input"];',
-        '  "in:Target" -> "layer:meansquaredloss" [label="Target"];',
-        '  "out:Loss" [label="Loss\\nweight 1" shape=oval];',
-        '  "layer:meansquaredloss" -> "out:Loss";',
-        '  "in:Weight" -> "out:Loss";',
-        "}",
-    ]
-
-
-def test_graph_is_valid_whatever_the_names() -> None:
-    odd = 'a "b" \\ <層> \\'
-    net = mxt.NetGraph({odd: mxt.Linear(2)}, [("in]; {", odd, 'out"')], {"in]; {": mxt.Sequence('"t"', mxt.Vector(2))})
-    text = mxt.compile_plan(net, {'out"': 0.0}).graph()
-    assert '"layer:a \\"b\\" \\\\ <層> \\\\"' in text
-    for line in text.splitlines()[3:-1]:
-        bare = line.replace("\\\\", "").replace('\\"', "")
-        assert bare.count('"') % 2 == 0
-        outside = "".join(bare.split('"')[::2])
-        assert set(outside) <= set(" ->[]=;labeshpov")
-
-
-@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
-def test_graphviz_takes_the_graph() -> None:
-    dot = shutil.which("dot") or "dot"
-    subprocess.run([dot, "-Tdot"], input=full_plan().graph(), text=True, capture_output=True, check=True, timeout=60)
-
-
-def test_layer_and_port_of_similar_names_are_two_vertices() -> None:
-    net = mxt.NetGraph({"in:x": mxt.Linear(2)}, [("x", "in:x", "y")], {"x": mxt.Vector(2)})
-    assert '"in:x" -> "layer:in:x"' in mxt.compile_plan(net, {"y": 0.0}).graph()
 
 
 def test_repr_shows_ports_and_str_shows_tables() -> None:

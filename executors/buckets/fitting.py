@@ -13,7 +13,7 @@ from ...arguments import as_array, byte_count, positive_int
 from ...arrays import as_context
 from ...errors import ArgumentError
 from ...plans.plan import Plan
-from ...tables import table
+from ...tables import Part, Printed, Table
 from ...values import register
 from ..blueprint import Blueprint, Bucket
 from ..graph_memory import dry_bind
@@ -25,7 +25,7 @@ PROBE_ROWS = 256  # MXNet reports its plan in MB, so that few rows would be lost
 
 @register
 @dataclass(frozen=True, repr=False)
-class Fitted(Fixed):
+class Fitted(Printed, Fixed):
     """Buckets that `fit` has found.
 
     Attributes:
@@ -55,11 +55,10 @@ class Fitted(Fixed):
         names = self.steps if isinstance(self.steps, Mapping) else bucket
         return dict(self.batch_sizes).get(tuple(bucket[name] for name in names))
 
-    def __str__(self) -> str:
-        """Show the buckets, and the padding before and after."""
+    def _parts(self) -> list[Part]:
         rows = [[", ".join(map(str, steps)), size] for steps, size in self.batch_sizes]
         head = f"padding {self.waste_before:.1%} in one bucket, {self.waste_after:.1%} in these"
-        return f"{self!r}\n{head}" + (f"\n{table(['steps', 'rows'], rows)}" if rows else "")
+        return [repr(self), head, *([Table(["steps", "rows"], rows)] if rows else [])]
 
 
 def fit(
@@ -93,7 +92,7 @@ def fit(
         >>> fit([3, 3, 4, 9, 10], max_buckets=2).steps
         (4, 10)
     """
-    table_of = _lengths(lengths)
+    table_of = check_lengths(lengths, "fit")
     max_buckets = positive_int(max_buckets, "max_buckets")
     bounds = _boundaries(table_of, max_buckets)
     steps: Steps = bounds if isinstance(lengths, Mapping) else bounds[ONLY_LENGTH]
@@ -118,22 +117,27 @@ def fit(
     return Fitted(steps, sizes, 1.0 - true / before, 1.0 - true / after)
 
 
-def _lengths(lengths: object) -> dict[str, NDArray[np.int64]]:
+def check_lengths(lengths: object, what: str) -> dict[str, NDArray[np.int64]]:
+    """Return the lengths of examples by length name; one list is of the only length.
+
+    Raises:
+        ArgumentError: They are none.
+    """
     by_name = lengths if isinstance(lengths, Mapping) else {ONLY_LENGTH: lengths}
-    found = {name: _checked(name, value) for name, value in by_name.items()}
+    found = {name: _checked(f'{what}: lengths "{name}"', value) for name, value in by_name.items()}
     counts = {name: len(value) for name, value in found.items()}
     if not found or len(set(counts.values())) != 1:
-        raise ArgumentError(f"fit: every length needs one number an example, found {counts}")
+        raise ArgumentError(f"{what}: every length needs one number an example, found {counts}")
     return found
 
 
-def _checked(name: str, value: object) -> NDArray[np.int64]:
+def _checked(what: str, value: object) -> NDArray[np.int64]:
     array = as_array(value)
     if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
-        raise ArgumentError(f'fit: lengths "{name}" must be integers, one an example, got {array.dtype} {array.shape}')
+        raise ArgumentError(f"{what} must be integers, one an example, got {array.dtype} {array.shape}")
     if array.min() < 1:
         example = int(array.argmin())
-        raise ArgumentError(f'fit: lengths "{name}": example {example} has length {array[example]}')
+        raise ArgumentError(f"{what}: example {example} has length {array[example]}")
     return array.astype(np.int64)
 
 

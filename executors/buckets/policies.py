@@ -7,7 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Union
 
 import numpy as np
 
@@ -60,6 +60,27 @@ class Policy(Value):
         Raises:
             ArgumentError: It is not.
         """
+
+    def plot(self, lengths: Sequence[int] | Mapping[str, Sequence[int]], ax: Any = None) -> Any:
+        """Draw what the buckets would pad: a bar for each, of the true steps of its examples and of their padding.
+
+        That is of examples one by one. A batch goes to the bucket of its longest, so a trainer pads more, unless
+        batches hold similar lengths, as those of `Batches` do; ``trainer.buckets.report().plot()`` shows what it did.
+
+        Args:
+            lengths: The lengths of all examples; by length name where there are several.
+            ax: Axes of matplotlib to draw into; None: those of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ArgumentError: A length is no positive integer, or fits into no bucket; or they are no axes.
+            MissingExtraError: matplotlib is not installed (the extra ``plots``).
+        """
+        from .waste import plot_waste  # which has the checks of `fit`, above this file
+
+        return plot_waste(self, lengths, ax)
 
 
 @register
