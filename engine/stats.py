@@ -84,7 +84,7 @@ class Stats(Printed):
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """What the host did for each step, and when it was unfinished: the last 1,024 such times; `plot` draws them."""
+        """What the host did for each step, and when it was unfinished: the last 512 such times; `plot` draws them."""
         return tuple(map(Span._make, self._spans))
 
     @property
@@ -139,7 +139,8 @@ class Stats(Printed):
 
 
 LITTLE = 0.1  # shares below this are not worth telling
-KEPT = 1024  # skipped steps, and spans, that are remembered
+KEPT = 1024  # skipped steps that are remembered
+SPANS = 512  # what `plot` can draw of: 80 steps or more
 
 
 class Recorder:
@@ -160,7 +161,7 @@ class Recorder:
         self._begin: float | None = None
         self._last: tuple[Any, ...] | None = None  # of the last step, as `StepStats` takes it
         self._busy_until = 0.0
-        self._spans: deque[tuple[int, str, float, float]] = deque(maxlen=KEPT)
+        self._spans: deque[tuple[int, str, float, float]] = deque(maxlen=SPANS)
         self.timeline: Timeline | None = None
 
     def begin(self) -> None:

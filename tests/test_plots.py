@@ -153,7 +153,7 @@ def test_spans_follow_one_another_and_are_few(trainer: mxt.Trainer) -> None:
         trainer.update(linear_batch())
     trainer.current_loss()
     spans = trainer.stats().spans
-    assert len(spans) == 1024
+    assert len(spans) == 512
     host = [span for span in spans if span.what != "unfinished"]
     assert all(one.begin <= one.end <= other.begin for one, other in zip(host, host[1:]))
     ends = {span.step: span.end for span in spans if span.what == "unfinished"}
