@@ -6,29 +6,26 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from .._mxnet import mx
 from ..arguments import names, positive_int
 from ..errors import ArgumentError, Error, FileFormatError
 from ..executors.blueprint import Blueprint
 from ..executors.bound import Shared
-from ..executors.bucketed import BYTES_KEPT, Buckets
+from ..executors.bucketed import BYTES_KEPT
 from ..executors.buckets import Cut, Policy
 from ..executors.executor import check_input_gradients
-from ..executors.free_memory import free_bytes
-from ..executors.graph_memory import GraphMemory
 from ..executors.handles import Clock
-from ..executors.inputs import Beside, Limits, check_batch
-from ..executors.memory import MemoryReport, report_of
+from ..executors.inputs import Limits
 from ..executors.rows import check_flags, check_streams
 from ..executors.staging import InputBuffers
 from ..executors.state_table import StateTable
 from ..executors.store import ParameterStore
 from ..plans.plan import Plan
-from ..tables import Table, html_of
 from ..tensor_file import TensorFile
 from .checkpoint import KEY, Description, check_tensors
+from .described import Described
 from .devices import buckets_on, check_in_parallel, contexts_of, rows_of_first
 from .distributed import exchange_of
 from .evaluation import Evaluation, Evaluator
@@ -40,16 +37,15 @@ from .options import check_guard_of_workers, check_trainable, guarding_of, in_se
 from .pipeline import Pipeline
 from .recipe import Recipe
 from .resume import ResumeReport, verify
-from .saved import Saved, arguments_of
+from .saved import arguments_of
 from .state import CarriedState, carry_of, limit_of
 from .streams import Streams
-from .trainer_explanation import BatchExplanation, TrainerExplanation, explained
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Trainer(Saved):
+class Trainer(Described):
     """Trains a plan: `update` queues a step and returns, `current_loss` waits for it.
 
     Args:
@@ -142,7 +138,6 @@ class Trainer(Saved):
         """Allocate the arrays; where there is one bucket, bind its graph for full batches."""
         check_trainable(plan, optimizer)
         recipe = Recipe(plan, optimizer, total_steps)
-        self._plan = plan
         policy = in_segments(plan, policy_of(plan, lengths, buckets), segment, batch_size, input_gradients, guard)
         self._depth = positive_int(depth, "depth")
         wanted = check_input_gradients(plan, names(input_gradients, "input_gradients"))
@@ -160,7 +155,6 @@ class Trainer(Saved):
         slots = self._depth + 1  # one more for what is staged
         draw = partial(Blueprint, plan, carry=carried, frozen=recipe.frozen, input_gradients=wanted)
         contexts = contexts_of(device, devices)
-        self._devices = tuple(contexts)
         learned = any(isinstance(plan.inputs[port].initial, str) for port in carried)
         alone = {
             "segment=": segment is not None,
@@ -168,7 +162,7 @@ class Trainer(Saved):
             "carry= of states whose start is learned": learned,
         }
         check_in_parallel(contexts, rows, alone)
-        self._batch_size, policy, room = sizes_of(
+        size, policy, room = sizes_of(
             plan,
             batch_size,
             policy,
@@ -179,20 +173,19 @@ class Trainer(Saved):
             context=contexts[0],
             excluded=", ".join(name for name, found in excluding.items() if found),
         )
-        self._room = room
         store = ParameterStore(plan, contexts[0], seed, arrays, recipe.frozen)
         clock = Clock()
         exchange = exchange_of(distributed, store, seed, optimizer, f"depth={depth}, on_nan={reaction!r}")
         clock.worker = 0 if exchange is None else exchange.rank
         moves = Moves(optimizer, store, recipe.rules, self._depth)
         buffers = InputBuffers(store.context, slots, keeps=True)
-        self._streams = _streams(store, carried, state_capacity, self._batch_size)
+        self._streams = _streams(store, carried, state_capacity, size)
         table = None if self._streams is None else self._streams.table
         shared = Shared(store, clock, buffers, wanted, table)
-        self._bucketed = buckets_on(contexts, shared, policy, self._batch_size, kept, room)
-        own_rows = rows_of_first(contexts, self._batch_size)
+        self._bucketed = buckets_on(contexts, shared, policy, size, kept, room)
+        own_rows = rows_of_first(contexts, size)
         self._evaluator = Evaluator(store, policy, own_rows, clock, kept, carried)
-        limits = Limits.of(plan, self._batch_size, clock, carried=carried)
+        limits = Limits.of(plan, size, clock, carried=carried)
         steps = Pipeline(
             self._bucketed,
             moves,
@@ -206,7 +199,7 @@ class Trainer(Saved):
         )
         cut = policy if isinstance(policy, Cut) else None
         options = {
-            "batch_size": self._batch_size,
+            "batch_size": size,
             "buckets": policy if cut is None else cut.policy,
             "depth": self._depth,
             "guard": every if every > 1 else bool(every),
@@ -218,7 +211,8 @@ class Trainer(Saved):
             "bytes_kept": None if bytes_kept is None else int(bytes_kept),
             "segment": None if cut is None else cut.segment,
         }
-        super().__init__(options, moves, self._streams, store, clock, steps, self._bucketed, limits, recipe)
+        parts = options, moves, self._streams, store, clock, steps, self._bucketed, limits, recipe
+        super().__init__(contexts, size, room, *parts)
         self._bucketed.call_before_eviction(self._let_go)
         # what a user changes between steps is lost where arrays go back to a snapshot from before it
         self._half = 0.5 if every > 1 else 0.0
@@ -277,58 +271,6 @@ class Trainer(Saved):
         """
         return verify(self, steps, batches)
 
-    # What it is
-
-    @property
-    def plan(self) -> Plan:
-        """The plan."""
-        return self._plan
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """How parameters move."""
-        return self._recipe.optimizer
-
-    @property
-    def batch_size(self) -> int | None:
-        """The largest number of rows of a batch; None where the buckets have sizes of their own."""
-        return self._batch_size
-
-    @property
-    def buckets(self) -> Buckets:
-        """The executors by bucket: their policy, and a report on each."""
-        return self._bucketed
-
-    @property
-    def device(self) -> Any:
-        """MXNet's context of the device, the first one if there are several."""
-        return self._store.context
-
-    @property
-    def devices(self) -> tuple[Any, ...]:
-        """MXNet's contexts of all devices that rows are split over."""
-        return self._devices
-
-    @property
-    def rank(self) -> int:
-        """The number of this worker, from 0; 0 where it is alone."""
-        return self._steps.rank
-
-    @property
-    def workers(self) -> int:
-        """How many workers train together."""
-        return self._steps.workers
-
-    @property
-    def seed(self) -> int:
-        """The seed, given or drawn."""
-        return self._store.seed
-
-    @property
-    def store(self) -> ParameterStore:
-        """The parameters, gradients and auxiliary arrays; `instantiate` can share them."""
-        return self._store
-
     # State
 
     @property
@@ -339,7 +281,7 @@ class Trainer(Saved):
             Error: The trainer carries none.
         """
         self._check_open()
-        return CarriedState(self._plan, self._carrying(), self._settled)
+        return CarriedState(self.plan, self._carrying(), self._settled)
 
     def reset(self, *, rows: Sequence[bool] | None = None, streams: Sequence[str | int] | None = None) -> None:
         """Let carried states start anew at their initial values, by default all of them; does not wait.
@@ -393,84 +335,6 @@ class Trainer(Saved):
         """Wait for all queued steps; return where in time a change now is."""
         self._collect()
         return self._steps.tick + self._half
-
-    def memory(self) -> MemoryReport:
-        """Return what the trainer takes now, as far as its graphs are bound; does not wait.
-
-        `Plan.memory` says it before. What evaluations take comes beside it.
-
-        Raises:
-            Error: The trainer is closed.
-
-        Example:
-            >>> from mxtrainer import Adam, Linear, MeanSquaredLoss, NetChain, Vector, compile_plan
-            >>> plan = compile_plan(NetChain([Linear(64), MeanSquaredLoss()], inputs={"Input": Vector(64)}))
-            >>> trainer = Trainer(plan, Adam(), batch_size=32)
-            >>> trainer.memory().bytes_total == plan.memory(32, optimizer=Adam()).bytes_total
-            True
-        """
-        self._check_open()
-        rows = f"batch_size={'by bucket' if self._batch_size is None else self._batch_size}"
-        graphs = self._bucketed.graphs()
-        title = f"the trainer, {rows}, {len(graphs)} graphs"
-        return self._report(title, graphs, self._bucketed.bytes_inputs, self._bucketed.bytes_segments)
-
-    def _report(self, title: str, graphs: Sequence[GraphMemory], inputs: int, between: int) -> MemoryReport:
-        return report_of(
-            title,
-            graphs,
-            bytes_parameters=self._store.parameters.bytes,
-            bytes_auxiliary=self._store.auxiliary.bytes,
-            bytes_gradients=self._store.gradients.bytes,
-            bytes_inputs=inputs,
-            bytes_segments=between,
-            **self._steps.bytes_beside(),
-        )
-
-    @overload
-    def explain(self) -> TrainerExplanation: ...
-
-    @overload
-    def explain(self, batch: Mapping[str, Any], *, lengths: Mapping[str, Any] | None = None) -> BatchExplanation: ...
-
-    def explain(
-        self, batch: Mapping[str, Any] | None = None, *, lengths: Mapping[str, Any] | None = None
-    ) -> TrainerExplanation | BatchExplanation:
-        """Say what becomes of a batch, and why: its bucket or segments, padding, memory; or of all of it so far.
-
-        Nothing is run, and no graph is bound for it; does not wait.
-
-        Args:
-            batch: A batch, as for `update`. None: what was decided, what there is, and what went through each bucket.
-            lengths: As for `update`.
-
-        Raises:
-            BatchError: The batch does not fit.
-            Error: The trainer is closed.
-
-        Example:
-            >>> from mxtrainer import GRU, MeanSquaredLoss, NetChain, SGD, Sequence, Vector, buckets, compile_plan
-            >>> net = NetChain([GRU(2), MeanSquaredLoss()], inputs={"Input": Sequence("t", Vector(1))})
-            >>> trainer = Trainer(compile_plan(net), SGD(0.1), batch_size=4, buckets=buckets.Multiple(4))
-            >>> series = [[[1.0]], [[1.0], [2.0], [3.0], [4.0], [5.0]]]
-            >>> found = trainer.explain({"Input": series, "Target": [[[0.0, 0.0]] * 1, [[0.0, 0.0]] * 5]})
-            >>> dict(found.bucket), found.longest, found.padding
-            ({'t': 8}, {'t': (1, 5)}, 0.8125)
-        """
-        self._check_open()
-        if batch is None:
-            if lengths is not None:
-                raise ArgumentError("lengths= belongs to a batch: explain(batch, lengths=...)")
-            cut = self._bucketed.policy
-            segment = cut.segment if isinstance(cut, Cut) else None
-            budget = None if self._room is None else self._room.total
-            return TrainerExplanation(self._batch_size, segment, budget, self.memory(), self._bucketed.report())
-        checked = check_batch(batch, self._limits, Beside(lengths))
-        way = self._bucketed.way(checked, self._recipe.loss_weights.heads_now)
-        inputs = max(graph.bytes_inputs for graph in way.graphs) * (2 + self._depth)
-        report = self._report("the trainer, with this alone", way.graphs, inputs, way.bytes_segments)
-        limit = self.memory().bytes_total + free_bytes() if self._room is None else self._room.total
-        return explained(checked, way, report, limit)
 
     def _let_go(self) -> None:
         """Wait for all steps, whose graphs are to go, and forget the last one's.
@@ -550,26 +414,6 @@ class Trainer(Saved):
         except Error:
             if error is None:
                 raise
-
-    def __repr__(self) -> str:
-        """Show plan, optimizer, batch size, device and step."""
-        return (
-            f"Trainer({self.plan!r}, {self.optimizer!r}, batch_size={self.batch_size}, device={str(self.device)!r}, "
-            f"step={self.step})"
-        )
-
-    def _repr_html_(self) -> str:
-        """Show the same in a notebook, and what has been counted; does not wait."""
-        rows: list[list[object]] = [
-            ["plan", repr(self.plan)],
-            ["optimizer", repr(self.optimizer)],
-            ["batch size", "by bucket" if self.batch_size is None else self.batch_size],
-            ["buckets", repr(self._bucketed.policy)],
-            ["device", str(self.device)],
-            ["step", self.step],
-            ["so far", str(self._steps.recorder.stats(0))],
-        ]
-        return html_of([Table(["Trainer", ""], rows)])
 
 
 def _streams(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import socket
 import sys
 import threading
@@ -102,7 +101,7 @@ class Channel:
                 received = self._line.recv(65536)
                 if not received:
                     os._exit(1)  # the launcher is gone
-            except socket.timeout:  # noqa: UP041 - TimeoutError itself only since Python 3.10
+            except socket.timeout:
                 received = b""
             *lines, rest = (rest + received).split(b"\n")
             for line in lines:
