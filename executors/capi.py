@@ -21,6 +21,8 @@ _ENTRIES = (
     "MXExecutorBackwardEx",
     "MXEnginePushSyncND",
     "MXNDArrayGetData",
+    "MXKVStorePush",
+    "MXKVStorePull",
 )
 Handle = ctypes.c_void_p
 
@@ -113,6 +115,29 @@ def backward_of(executor: Any, heads: Sequence[Any]) -> Callable[[], None]:
     handles = _handles(heads)
     arguments = executor.handle, ctypes.c_uint(len(heads)), handles, ctypes.c_int(1)
     return _Call(_LIBRARY.MXExecutorBackwardEx, arguments, None, (executor, list(heads), handles))
+
+
+def push_of(store: Any, keys: Sequence[int], arrays: Sequence[Any]) -> Callable[[], None]:
+    """Return a function that queues the push of these arrays, each under its key, to the servers of a KVStore."""
+    if not available():
+        return lambda: store.push(list(keys), list(arrays))
+    return _exchange(_LIBRARY.MXKVStorePush, store, keys, arrays)
+
+
+def pull_of(store: Any, keys: Sequence[int], arrays: Sequence[Any]) -> Callable[[], None]:
+    """Return a function that queues the pull of what servers have under these keys into arrays.
+
+    It is written first to what was last pushed under the key, and then to the array.
+    """
+    if not available():
+        return lambda: store.pull(list(keys), out=list(arrays))
+    return _exchange(_LIBRARY.MXKVStorePull, store, keys, arrays)
+
+
+def _exchange(function: Any, store: Any, keys: Sequence[int], arrays: Sequence[Any]) -> Callable[[], None]:
+    count, handles = len(keys), _handles(arrays)
+    arguments = store.handle, ctypes.c_uint(count), (ctypes.c_int * count)(*keys), handles, ctypes.c_int(0)
+    return _Call(function, arguments, None, (list(arrays), handles))  # not the store: its end must be its owner's
 
 
 def address_of(array: Any) -> int:

@@ -1,0 +1,1 @@
+"""Several processes of one training: their start, their output, and their common end."""

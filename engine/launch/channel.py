@@ -1,0 +1,152 @@
+"""A worker's line to its launcher: what it is at, questions that all workers answer, and the order to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+SECONDS_BETWEEN_BEATS = 0.25
+PACKAGE = str(Path(__file__).parents[2])
+HIDDEN = (PACKAGE, "mxnet", "runpy", "<frozen", "threading")  # files that a user has not written
+
+
+class Channel:
+    """What a worker says to its launcher, and hears from it; a thread of its own does both.
+
+    Args:
+        line: The worker's end of a socket.
+        rank: The worker's number.
+        workers: How many there are.
+
+    Attributes:
+        rank: The worker's number.
+        workers: How many there are.
+        calls: How many calls this worker has made that all workers must make alike.
+        step: The trainer's step, as far as it is known.
+    """
+
+    def __init__(self, line: socket.socket, rank: int, workers: int) -> None:
+        self.rank, self.workers = rank, workers
+        self.calls = self.step = 0
+        self._line = line
+        self._phase = "run"
+        self._held = False
+        self._stop: tuple[int, int] | None = None  # a signal, and after how many calls it comes
+        self._changed = threading.Condition()
+        self._sending = threading.Lock()
+        self._answers: queue.Queue[list[Any]] = queue.Queue()
+        threading.Thread(target=self._serve, name="launcher", daemon=True).start()
+
+    def tell(self, kind: str, **content: object) -> None:
+        """Send a message to the launcher."""
+        text = json.dumps({"kind": kind, **content}) + "\n"
+        with self._sending:
+            self._line.sendall(text.encode())
+
+    def ask(self, question: str, answer: str) -> list[tuple[str, str]]:
+        """Return the questions and answers of all workers, by rank; waits for all of them."""
+        self.begin()
+        with self.waiting():
+            self.tell("answer", question=question, answer=answer)
+            found = self._answers.get()
+        self.end()
+        return [(asked, given) for asked, given in found]
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Say that this worker waits for others while the block runs."""
+        before, self._phase = self._phase, "wait"
+        try:
+            yield
+        finally:
+            self._phase = before
+
+    def begin(self) -> None:
+        """Count a call that all workers make; waits while the launcher looks for a step at which all can stop."""
+        with self._changed:
+            while self._held:
+                self._changed.wait()
+            self.calls += 1
+
+    def end(self) -> None:
+        """Let the order to stop have its effect, if this was the last call before it."""
+        if self._stop is not None:
+            self._obey()
+
+    def _obey(self) -> None:
+        with self._changed:
+            if self._stop is None or self.calls < self._stop[1]:
+                return
+            number, self._stop = self._stop[0], None
+        os.kill(os.getpid(), number)
+
+    def _serve(self) -> None:
+        self._line.settimeout(SECONDS_BETWEEN_BEATS)
+        rest, said = b"", ""
+        while True:
+            try:
+                received = self._line.recv(65536)
+                if not received:
+                    os._exit(1)  # the launcher is gone
+            except socket.timeout:  # noqa: UP041 - TimeoutError itself only since Python 3.10
+                received = b""
+            *lines, rest = (rest + received).split(b"\n")
+            for line in lines:
+                self._hear(json.loads(line))
+            said = self._beat(said)
+
+    def _beat(self, said: str) -> str:
+        state = {"calls": self.calls, "step": self.step, "phase": self._phase, "at": _place()}
+        if str(state) != said:
+            self.tell("beat", **state)
+        return str(state)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if message["kind"] == "answers":
+            self._answers.put(message["answers"])
+        elif message["kind"] == "hold":
+            with self._changed:
+                self._held = True
+                self.tell("held", calls=self.calls)
+        elif message["kind"] == "stop":
+            with self._changed:
+                self._stop = message["signal"], message["calls"]
+                self._held = False
+                self._changed.notify_all()
+            self._obey()
+
+
+def _place() -> str:
+    """Return the line that the main thread is at, of the innermost file that the user has written."""
+    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - the way to see another thread
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not any(part in name for part in HIDDEN):
+            return f"{name}, line {frame.f_lineno}"
+        frame = frame.f_back
+    return "an unknown line"
+
+
+_current: Channel | None = None
+
+
+def open_channel(line: socket.socket, rank: int, workers: int) -> Channel:
+    """Open the channel of this process."""
+    global _current  # noqa: PLW0603 - a process has one launcher
+    _current = Channel(line, rank, workers)
+    return _current
+
+
+def current() -> Channel | None:
+    """Return the channel of this process; None where no launcher has started it."""
+    return _current
