@@ -109,6 +109,7 @@ class Group:
         found = self._sums.get(id(array))
         if found is None:
             found = self._sums[id(array)] = self._prepared(array)
+        self._store()
         self._channel.begin()
         found()
         self._channel.end()
@@ -139,6 +140,7 @@ class Group:
         found = self._additions.get((id(change), id(array)))
         if found is None:
             found = self._additions[id(change), id(array)] = self._addition(change, array)
+        self._store()
         found[0]()
         found[1]()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from typing import Any
 
 from .._mxnet import mx
@@ -41,8 +40,8 @@ class Connection:
             if mode == "async":
                 self._let_servers_add()
         channel.end()
+        channel.settle = mx.nd.waitall
         channel.tell("joined")
-        atexit.register(self.close)
 
     def _check(self) -> None:
         found = self.store.rank, self.store.num_workers
@@ -78,13 +77,11 @@ class Connection:
 
     def close(self) -> None:
         """Take part in the common end; waits for all workers. What is queued later fails."""
-        atexit.unregister(self.close)
         if self.store is None:
             return
-        self.channel.begin()
+        self.channel.tell("left", calls=self.channel.calls)
         with self.channel.waiting():
             self.barrier()
-            self.channel.tell("left")
             self.store = None  # the last reference: MXNet leaves the servers, which end with the last worker
 
 

@@ -9,8 +9,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,11 +33,13 @@ class Channel:
         workers: How many there are.
         calls: How many calls this worker has made that all workers must make alike.
         step: The trainer's step, as far as it is known.
+        settle: What waits for all that is queued.
     """
 
     def __init__(self, line: socket.socket, rank: int, workers: int) -> None:
         self.rank, self.workers = rank, workers
         self.calls = self.step = 0
+        self.settle: Callable[[], object] = int
         self._line = line
         self._phase = "run"
         self._held = False
@@ -88,6 +90,8 @@ class Channel:
             if self._stop is None or self.calls < self._stop[1]:
                 return
             number, self._stop = self._stop[0], None
+        with suppress(Exception):  # the loop will find out by itself
+            self.settle()  # others, who may have to finish this very step, need this worker's part of it
         os.kill(os.getpid(), number)
 
     def _serve(self) -> None:

@@ -1,0 +1,277 @@
+"""The processes of a training on this machine, from their start to their common end."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from .child import HANDLED, Child, started
+from .lines import Lines, write_all
+from .ports import HOST, Ports
+from .programs import serve, work
+from .verdict import early_leaver, end_of, named, stalled, who
+
+TICK = 0.2  # seconds, after which the launcher looks around though nothing has come
+STOPPED = 5.0  # seconds that a process may be stopped before it counts as dead
+LEAVING = 5.0  # seconds that servers have to end once all workers have ended
+ERRORS = 2
+
+
+class Job:
+    """Workers that run one script, the servers between them, and the scheduler that makes them known to each other.
+
+    Args:
+        workers: How many workers.
+        servers: How many servers.
+        script: The path of the script.
+        arguments: Its arguments.
+        stall: After how many seconds without a step of any worker all are ended; None: never.
+        grace: How many seconds workers have to end after Ctrl-C or SIGTERM.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        servers: int,
+        script: str,
+        arguments: Sequence[str],
+        *,
+        stall: float | None = None,
+        grace: float = 30.0,
+    ) -> None:
+        self._counts = workers, servers
+        self._script, self._arguments = script, arguments
+        self._stall, self._grace = stall, grace
+        self._workers: list[Child] = []
+        self._helpers: list[Child] = []  # servers and scheduler
+        self._code: int | None = None  # what the job ends with, once that is known
+        self._signals: list[int] = []  # what the launcher itself was told
+        self._stopping: tuple[int, float] | None = None  # by which signal, and until when
+        self._asked = False  # whether the workers know after which call they are to stop
+        self._done: float | None = None  # since when no worker runs
+
+    def run(self) -> int:
+        """Start all, and wait for the end of all; return 0 or the code of what went wrong."""
+        handlers = {number: signal.getsignal(number) for number in HANDLED}
+        ours, theirs = socket.socketpair()
+        with ours, theirs, selectors.DefaultSelector() as selector:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+            try:
+                for number in HANDLED:
+                    signal.signal(number, self._note)
+                self._start(handlers)
+                self._register(selector, ours)
+                while self._running():
+                    self._look(selector, TICK)
+                self._drain(selector)
+            finally:
+                self._kill()
+                for child in self._children:
+                    child.close()
+                signal.set_wakeup_fd(wakeup)
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        return self._code or 0
+
+    @property
+    def _children(self) -> list[Child]:
+        return [*self._helpers, *self._workers]
+
+    def _running(self) -> bool:
+        return any(child.status is None for child in self._children)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGCHLD:
+            self._signals.append(number)
+
+    # Starting
+
+    def _start(self, handlers: dict[int, Any]) -> None:
+        workers, servers = self._counts
+        ports = Ports(1 + servers + workers)
+        numbers = iter(ports.numbers)  # ascending: MXNet numbers workers by their ports
+        common = {
+            "DMLC_PS_ROOT_URI": HOST,
+            "DMLC_PS_ROOT_PORT": str(next(numbers)),
+            "DMLC_NODE_HOST": HOST,
+            "DMLC_NUM_WORKER": str(workers),
+            "DMLC_NUM_SERVER": str(servers),
+        }
+        for name in [name for name in os.environ if name.startswith(("DMLC_", "PS_"))]:
+            del os.environ[name]  # another job's
+        start = partial(started, handlers=handlers)
+        self._helpers.append(
+            start("scheduler", "[scheduler] ", serve, {**common, "DMLC_ROLE": "scheduler"}, self._children)
+        )
+        for number in range(servers):
+            own = {**common, "DMLC_ROLE": "server", "PORT": str(next(numbers))}
+            self._helpers.append(start(f"server {number}", f"[server {number}] ", serve, own, self._children))
+        for rank in range(workers):
+            own = {**common, "DMLC_ROLE": "worker", "PORT": str(next(numbers))}
+            program = partial(work, rank=rank, workers=workers, script=self._script, arguments=self._arguments)
+            self._workers.append(start(f"worker {rank}", f"[{rank}] ", program, own, self._children))
+        self._ports = ports
+
+    def _register(self, selector: selectors.BaseSelector, wakeup: socket.socket) -> None:
+        selector.register(wakeup, selectors.EVENT_READ)
+        now = time.monotonic()
+        for child in self._children:
+            child.moved = now
+            selector.register(child.line, selectors.EVENT_READ, child)
+            for lines in child.outputs:
+                selector.register(lines.source, selectors.EVENT_READ, lines)
+
+    # The loop
+
+    def _look(self, selector: selectors.BaseSelector, seconds: float) -> bool:
+        """Take in what has come, and what that means; return whether anything has."""
+        events = selector.select(seconds)
+        for key, _ in events:
+            if isinstance(key.data, Lines):
+                if not key.data.pass_on():
+                    selector.unregister(key.fd)
+            elif isinstance(key.data, Child):
+                messages = key.data.messages()
+                if messages is None:
+                    selector.unregister(key.fd)
+                for message in messages or ():
+                    self._hear(key.data, message)
+            else:
+                with suppress(BlockingIOError):
+                    key.fileobj.recv(4096)  # type: ignore[union-attr]  # it is the socket of signals
+        self._reap()
+        self._judge()
+        return bool(events)
+
+    def _drain(self, selector: selectors.BaseSelector) -> None:
+        """Pass on what is left in the pipes, unless what a worker has started holds them open."""
+        end = time.monotonic() + 1.0
+        while len(selector.get_map()) > 1 and time.monotonic() < end and self._look(selector, 0.1):
+            pass
+
+    def _hear(self, child: Child, message: dict[str, Any]) -> None:
+        kind = message.pop("kind")
+        if kind == "beat":
+            if (message["calls"], message["step"]) != (child.state["calls"], child.state["step"]):
+                child.moved = time.monotonic()
+            child.state = message
+        elif kind == "answer":
+            child.question = message["question"], message["answer"]
+            self._answer()
+        elif kind == "held":
+            child.held = message["calls"]
+        elif kind == "joined":
+            child.joined = True
+        elif kind == "left":
+            child.left = True
+            child.state["calls"] = message["calls"]
+
+    def _answer(self) -> None:
+        if all(child.question is not None for child in self._workers):
+            answers = [child.question for child in self._workers]
+            for child in self._workers:
+                child.question = None
+                child.tell("answers", answers=answers)
+
+    def _reap(self) -> None:
+        for child in self._children:
+            while child.status is None:
+                pid, status = os.waitpid(child.pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+                if not pid:
+                    break
+                if os.WIFSTOPPED(status):
+                    child.stopped = time.monotonic()
+                elif os.WIFCONTINUED(status):
+                    child.stopped = None
+                else:
+                    child.status = status
+                    self._ended(child)
+
+    def _ended(self, child: Child) -> None:
+        if self._code is not None or self._stopping is not None:
+            return
+        if child in self._workers:
+            good = child.code == 0 and (child.left or not child.joined)
+        else:
+            good = child.code == 0 and any(worker.left for worker in self._workers)
+        if not good:
+            self._end(end_of(child), child.code or 1)
+
+    def _judge(self) -> None:
+        """End the job if it cannot go on."""
+        self._obey()
+        if self._code is not None:
+            return
+        now = time.monotonic()
+        if all(child.status is not None for child in self._workers):
+            self._done = self._done or now
+            if self._stopping is not None:
+                self._end(f"stopped by signal {named(self._stopping[0])}", 128 + self._stopping[0])
+            elif now - self._done > LEAVING or not any(child.joined for child in self._workers):
+                self._kill()
+            return
+        for child in self._children:
+            if child.stopped is not None and now - child.stopped > STOPPED:
+                self._end(f"{who(child)} has been stopped for {STOPPED:g} seconds, by a signal such as SIGSTOP", 1)
+                return
+        early = early_leaver(self._workers)
+        if self._stopping is not None:
+            self._stop(now)
+        elif early is not None:
+            self._end(early, 1)
+        elif self._stall is not None and now - max(child.moved for child in self._workers) > self._stall:
+            self._end(stalled(self._workers, self._stall), 1)
+
+    # Ending
+
+    def _obey(self) -> None:
+        """Do what signals to the launcher ask for: the first stops the workers, the next one ends them."""
+        while self._signals:
+            number = self._signals.pop(0)
+            if self._code is not None:
+                return
+            if self._stopping is not None:
+                self._end(f"signal {named(number)} again", 128 + number)
+                return
+            self._say(f"signal {named(number)}: the workers have {self._grace:g} seconds to stop, after the same step")
+            self._stopping = number, time.monotonic() + self._grace
+            for child in self._workers:
+                child.tell("hold")
+
+    def _stop(self, now: float) -> None:
+        """Let all workers stop after the same call: the last that any of them has made when all were held."""
+        assert self._stopping is not None
+        number, end = self._stopping
+        running = [child for child in self._workers if child.status is None]
+        if not self._asked and all(child.held is not None for child in running):
+            self._asked = True
+            calls = max(child.held or 0 for child in running)
+            for child in running:
+                child.tell("stop", signal=number, calls=calls)
+        if now > end:
+            names = ", ".join(who(child) for child in running)
+            self._end(f"{names} had not stopped {self._grace:g} seconds after signal {named(number)}", 128 + number)
+
+    def _end(self, cause: str, code: int) -> None:
+        running = [child.name for child in self._children if child.status is None]
+        others = f"; ending {', '.join(running)}" if running else ""
+        self._code = code
+        self._say(cause + others)
+        self._kill()
+
+    def _kill(self) -> None:
+        for child in self._children:
+            child.signal(signal.SIGKILL)
+
+    def _say(self, text: str) -> None:
+        write_all(ERRORS, f"launch: {text}\n".encode())
