@@ -41,7 +41,7 @@ class Connection:
                 self._let_servers_add()
         channel.end()
         channel.settle = mx.nd.waitall
-        channel.tell("joined")
+        channel.tell("joined", mode=mode)
 
     def _check(self) -> None:
         found = self.store.rank, self.store.num_workers
@@ -79,7 +79,8 @@ class Connection:
         """Take part in the common end; waits for all workers. What is queued later fails."""
         if self.store is None:
             return
-        self.channel.tell("left", calls=self.channel.calls)
+        self.channel.tell_state()
+        self.channel.tell("left")
         with self.channel.waiting():
             self.barrier()
             self.store = None  # the last reference: MXNet leaves the servers, which end with the last worker

@@ -64,6 +64,11 @@ class Channel:
         self.end()
         return [(asked, given) for asked, given in found]
 
+    def tell_state(self) -> None:
+        """Say where this worker is; it is said several times a second anyway."""
+        with suppress(OSError):
+            self.tell("beat", **self._state())
+
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Say that this worker waits for others while the block runs."""
@@ -82,21 +87,16 @@ class Channel:
 
     def end(self) -> None:
         """Let the order to stop have its effect, if this was the last call before it."""
-        if self._stop is not None:
-            self._obey()
-
-    def _obey(self) -> None:
-        with self._changed:
-            if self._stop is None or self.calls < self._stop[1]:
-                return
-            number, self._stop = self._stop[0], None
-        with suppress(Exception):  # the loop will find out by itself
-            self.settle()  # others, who may have to finish this very step, need this worker's part of it
+        if self._stop is None or self.calls < self._stop[1]:
+            return
+        number, self._stop = self._stop[0], None
+        self.settle()  # others, who have to finish this very call, need this worker's part of it
         os.kill(os.getpid(), number)
 
     def _serve(self) -> None:
         self._line.settimeout(SECONDS_BETWEEN_BEATS)
-        rest, said = b"", ""
+        rest = b""
+        said: dict[str, Any] = {}
         while True:
             try:
                 received = self._line.recv(65536)
@@ -107,13 +107,13 @@ class Channel:
             *lines, rest = (rest + received).split(b"\n")
             for line in lines:
                 self._hear(json.loads(line))
-            said = self._beat(said)
+            state = self._state()
+            if state != said:
+                self.tell("beat", **state)
+                said = state
 
-    def _beat(self, said: str) -> str:
-        state = {"calls": self.calls, "step": self.step, "phase": self._phase, "at": _place()}
-        if str(state) != said:
-            self.tell("beat", **state)
-        return str(state)
+    def _state(self) -> dict[str, Any]:
+        return {"calls": self.calls, "step": self.step, "phase": self._phase, "at": _place()}
 
     def _hear(self, message: dict[str, Any]) -> None:
         if message["kind"] == "answers":
@@ -127,7 +127,6 @@ class Channel:
                 self._stop = message["signal"], message["calls"]
                 self._held = False
                 self._changed.notify_all()
-            self._obey()
 
 
 def _place() -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from .lines import Lines
 
-DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+DIE_WITH_PARENT, NAME = 1, 15  # PR_SET_PDEATHSIG and PR_SET_NAME
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
 
@@ -34,6 +34,7 @@ class Child:
         state: The last beat: calls, step, phase, and the line that it is at.
         moved: When its calls or its step last changed.
         joined: Whether it has joined the others.
+        in_step: Whether it takes its steps together with the others.
         left: Whether it has taken leave of the servers.
         question: What it has asked all workers, with its own answer; None: nothing.
         held: How many calls it has made, once it was told to make no more; None: it may.
@@ -48,6 +49,7 @@ class Child:
     state: dict[str, Any] = field(default_factory=lambda: {"calls": 0, "step": 0, "phase": "run", "at": "its start"})
     moved: float = 0.0
     joined: bool = False
+    in_step: bool = False
     left: bool = False
     question: tuple[str, str] | None = None
     held: int | None = None
@@ -115,6 +117,7 @@ def started(
         code = 1
         try:
             _settle(pipes, environment, handlers, parent)
+            ctypes.CDLL(None).prctl(NAME, name.encode())  # what `top` and `ps -o comm` show
             ours.close()
             for other in inherited:
                 other.close()

@@ -21,7 +21,7 @@ from .verdict import early_leaver, end_of, named, stalled, who
 
 TICK = 0.2  # seconds, after which the launcher looks around though nothing has come
 STOPPED = 5.0  # seconds that a process may be stopped before it counts as dead
-LEAVING = 5.0  # seconds that servers have to end once all workers have ended
+LEAVING = 2.0  # seconds that servers have to end once all workers have ended
 ERRORS = 2
 
 
@@ -56,6 +56,7 @@ class Job:
         self._signals: list[int] = []  # what the launcher itself was told
         self._stopping: tuple[int, float] | None = None  # by which signal, and until when
         self._asked = False  # whether the workers know after which call they are to stop
+        self._urged = False  # whether they were told once more
         self._done: float | None = None  # since when no worker runs
 
     def run(self) -> int:
@@ -141,11 +142,8 @@ class Job:
                 if not key.data.pass_on():
                     selector.unregister(key.fd)
             elif isinstance(key.data, Child):
-                messages = key.data.messages()
-                if messages is None:
+                if not self._listen(key.data):
                     selector.unregister(key.fd)
-                for message in messages or ():
-                    self._hear(key.data, message)
             else:
                 with suppress(BlockingIOError):
                     key.fileobj.recv(4096)  # type: ignore[union-attr]  # it is the socket of signals
@@ -158,6 +156,13 @@ class Job:
         end = time.monotonic() + 1.0
         while len(selector.get_map()) > 1 and time.monotonic() < end and self._look(selector, 0.1):
             pass
+
+    def _listen(self, child: Child) -> bool:
+        """Take in what a process has said; return whether it may say more."""
+        messages = child.messages()
+        for message in messages or ():
+            self._hear(child, message)
+        return messages is not None
 
     def _hear(self, child: Child, message: dict[str, Any]) -> None:
         kind = message.pop("kind")
@@ -172,9 +177,9 @@ class Job:
             child.held = message["calls"]
         elif kind == "joined":
             child.joined = True
+            child.in_step = message["mode"] == "sync"
         elif kind == "left":
             child.left = True
-            child.state["calls"] = message["calls"]
 
     def _answer(self) -> None:
         if all(child.question is not None for child in self._workers):
@@ -195,6 +200,9 @@ class Job:
                     child.stopped = None
                 else:
                     child.status = status
+                    self._listen(child)  # its last words first
+                    for lines in child.outputs:
+                        lines.pass_on()
                     self._ended(child)
 
     def _ended(self, child: Child) -> None:
@@ -218,6 +226,7 @@ class Job:
             if self._stopping is not None:
                 self._end(f"stopped by signal {named(self._stopping[0])}", 128 + self._stopping[0])
             elif now - self._done > LEAVING or not any(child.joined for child in self._workers):
+                self._code = 0  # all is done, and nothing that ends from here on is a failure
                 self._kill()
             return
         for child in self._children:
@@ -246,18 +255,29 @@ class Job:
             self._say(f"signal {named(number)}: the workers have {self._grace:g} seconds to stop, after the same step")
             self._stopping = number, time.monotonic() + self._grace
             for child in self._workers:
-                child.tell("hold")
+                if child.in_step:
+                    child.tell("hold")
+                else:
+                    child.signal(number)
 
     def _stop(self, now: float) -> None:
-        """Let all workers stop after the same call: the last that any of them has made when all were held."""
+        """Let all workers stop after the same call: the one after the last that any of them has begun.
+
+        Those that have not come to it after half of the time are told by the signal itself.
+        """
         assert self._stopping is not None
         number, end = self._stopping
         running = [child for child in self._workers if child.status is None]
-        if not self._asked and all(child.held is not None for child in running):
+        in_step = [child for child in running if child.in_step]
+        if not self._asked and all(child.held is not None for child in in_step):
             self._asked = True
-            calls = max(child.held or 0 for child in running)
-            for child in running:
+            calls = max((child.held or 0 for child in in_step), default=0) + 1
+            for child in in_step:
                 child.tell("stop", signal=number, calls=calls)
+        if not self._urged and now > end - self._grace / 2:
+            self._urged = True
+            for child in in_step:
+                child.signal(number)
         if now > end:
             names = ", ".join(who(child) for child in running)
             self._end(f"{names} had not stopped {self._grace:g} seconds after signal {named(number)}", 128 + number)

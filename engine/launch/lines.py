@@ -23,11 +23,15 @@ class Lines:
         self._rest = b""
 
     def pass_on(self) -> bool:
-        """Read what is there, and write the lines that are whole; return whether more may come."""
+        """Write the lines that are whole by now; return whether more may come."""
         try:
-            received = os.read(self.source, MOST)
+            while self._pass_on(os.read(self.source, MOST)):
+                pass
         except BlockingIOError:
             return True
+        return False
+
+    def _pass_on(self, received: bytes) -> bool:
         *lines, self._rest = (self._rest + received).split(b"\n")
         if self._rest and (not received or len(self._rest) > MOST):
             lines, self._rest = [*lines, self._rest], b""

@@ -32,7 +32,7 @@ def work(line: socket.socket, rank: int, workers: int, script: str, arguments: S
 
     After an error the process ends as it is: what MXNet does at the end of one waits for the other workers.
     """
-    open_channel(line, rank, workers)
+    channel = open_channel(line, rank, workers)
     sys.argv = [script, *arguments]
     sys.path.insert(0, os.path.dirname(os.path.abspath(script)))  # noqa: PTH100, PTH120 - as Python does it, without following links
     code = 1
@@ -44,6 +44,7 @@ def work(line: socket.socket, rank: int, workers: int, script: str, arguments: S
     except BaseException:  # noqa: BLE001 - whatever it is, the process ends with it
         traceback.print_exc()
         code = code or 1
+    channel.tell_state()
     _flush()
     return code
 
