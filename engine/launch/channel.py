@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import select
 import signal
 import socket
 import sys
@@ -94,16 +95,14 @@ class Channel:
         os.kill(os.getpid(), number)
 
     def _serve(self) -> None:
-        self._line.settimeout(SECONDS_BETWEEN_BEATS)
         rest = b""
         said: dict[str, Any] = {}
         while True:
-            try:
-                received = self._line.recv(65536)
+            received = b""
+            if select.select([self._line], [], [], SECONDS_BETWEEN_BEATS)[0]:
+                received = self._line.recv(2**16)
                 if not received:
                     os._exit(1)  # the launcher is gone
-            except socket.timeout:  # noqa: UP041 - TimeoutError itself only since Python 3.10
-                received = b""
             *lines, rest = (rest + received).split(b"\n")
             for line in lines:
                 self._hear(json.loads(line))
