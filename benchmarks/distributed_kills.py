@@ -41,7 +41,7 @@ while True:
 
 def main() -> None:
     """Kill each kind of process in jobs of several sizes."""
-    print("| workers | servers | killed | a worker has ended | all have ended | what the launcher says |")
+    print("| workers | servers | killed | the other workers have ended after | all after | what the launcher says |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         launcher = Launcher(Path(folder))
@@ -62,7 +62,7 @@ def _killed(launcher: Launcher, workers: int, servers: int, name: str) -> tuple[
     time.sleep(0.3)
     left = {**job.processes(), "launcher": psutil.Process(job.pid)}
     begin = time.monotonic()
-    job.signal(name, signal.SIGKILL)
+    job.send(name, signal.SIGKILL)
     del left[name]
     ended: dict[str, float] = {}
     while left:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import queue
+import runpy
 import select
-import signal
 import socket
 import sys
 import threading
@@ -16,9 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ..._mxnet import mx
+
 SECONDS_BETWEEN_BEATS = 0.25
 PACKAGE = str(Path(__file__).parents[2])
-HIDDEN = (PACKAGE, "mxnet", "runpy", "<frozen", "threading")  # files that a user has not written
+HIDDEN = (PACKAGE, str(Path(mx.__file__).parent), "<frozen", runpy.__file__, threading.__file__)  # not a user's own
 
 
 class Channel:
@@ -133,7 +135,7 @@ def _place() -> str:
     frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - the way to see another thread
     while frame is not None:
         name = frame.f_code.co_filename
-        if not any(part in name for part in HIDDEN):
+        if not name.startswith(HIDDEN):
             return f"{name}, line {frame.f_lineno}"
         frame = frame.f_back
     return "an unknown line"

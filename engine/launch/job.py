@@ -61,7 +61,7 @@ class Job:
 
     def run(self) -> int:
         """Start all, and wait for the end of all; return 0 or the code of what went wrong."""
-        handlers = {number: signal.getsignal(number) for number in HANDLED}
+        handlers: dict[int, Any] = {number: signal.getsignal(number) for number in HANDLED}
         ours, theirs = socket.socketpair()
         with ours, theirs, selectors.DefaultSelector() as selector:
             ours.setblocking(False)

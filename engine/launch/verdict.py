@@ -70,6 +70,8 @@ def stalled(workers: Sequence[Child], seconds: float) -> str:
     most = max(int(child.state["calls"]) for child in workers)
     late = [child for child in running if child.state["calls"] < most]
     late = late or [child for child in running if child.state["phase"] != "wait"]
-    cause = f"; the others wait for {' and '.join(child.name for child in late)}" if 0 < len(late) < len(running) else ""
+    cause = (
+        f"; the others wait for {' and '.join(child.name for child in late)}" if 0 < len(late) < len(running) else ""
+    )
     places = "".join(f"\n  {who(child)}{_step(child)}: {child.state['at']}" for child in running)
     return f"no worker has taken a step for {seconds:g} seconds{cause}{places}"
