@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +32,6 @@ ASYNC = BEGIN.format(mode="async", reproducible=True)
 
 def numbers(size: int, rank: int, step: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng([size, rank, step]).normal(size=size).astype("float32")
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    made = Launcher(tmp_path_factory.mktemp("jobs"))
-    yield made
-    made.close()
 
 
 def ran(launcher: Launcher, workers: int, script: str, folder: Path, servers: int = 1) -> list[str]:

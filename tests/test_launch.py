@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +36,6 @@ for step in range(1, 10**9):
 """
 )
 NAMES = ["worker 0", "worker 1", "server 0", "scheduler"]
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    made = Launcher(tmp_path_factory.mktemp("jobs"))
-    yield made
-    made.close()
 
 
 def at_step_3(action: str) -> str:

@@ -80,8 +80,8 @@ class Job:
                 for child in self._children:
                     child.close()
                 signal.set_wakeup_fd(wakeup)
-                for number, handler in handlers.items():
-                    signal.signal(number, handler)
+                for handled, handler in handlers.items():
+                    signal.signal(handled, handler)
         return self._code or 0
 
     @property
