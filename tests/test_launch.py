@@ -91,9 +91,8 @@ def test_a_killed_process_is_named_and_all_end(launcher: Launcher, name: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES[1:])
-def test_a_stopped_process_is_named_and_all_end(launcher: Launcher, name: str) -> None:
-    job = looping(launcher)
+def test_a_stopped_process_is_named_and_all_end(launcher: Launcher) -> None:
+    job, name = looping(launcher), "server 0"
     pid = job.send(name, signal.SIGSTOP)
     assert job.wait() == 1
     assert f"launch: {name} (process {pid}) has been stopped for 5 seconds" in job.errors
