@@ -108,7 +108,7 @@ class Job:
             "DMLC_NUM_WORKER": str(workers),
             "DMLC_NUM_SERVER": str(servers),
         }
-        for name in [name for name in os.environ if name.startswith(("DMLC_", "PS_"))]:
+        for name in [name for name in os.environ if name.startswith("DMLC_")]:
             del os.environ[name]  # another job's
         start = partial(started, handlers=handlers)
         self._helpers.append(
