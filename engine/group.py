@@ -96,7 +96,7 @@ class Group:
         with self._channel.waiting():
             store.init(keys, parts)
             pull_of(store, keys, parts)()
-            array.wait_to_read()
+            self._connection.barrier()  # before anybody changes what the servers hold
         self._channel.end()
         self._shared[id(array)] = array, keys
 
@@ -198,9 +198,9 @@ def check_array(array: Any, what: str) -> None:
     """
     if not isinstance(array, mx.nd.NDArray):
         raise ArgumentError(f"{what} takes an NDArray, got {type(array).__name__}")
+    if array.context.device_type != "cpu" or array.stype != "default":
+        raise ArgumentError(f"{what} takes a dense array of the host, got a {array.stype} one on {array.context}")
     if array.dtype != np.float32:
         raise ArgumentError(f"{what} takes float32, got {np.dtype(array.dtype)}: servers hold float32 only")
     if array.ndim != 1 or not array.size:
         raise ArgumentError(f"{what} takes a vector of at least one number, got the shape {array.shape}")
-    if array.context.device_type != "cpu" or array.stype != "default":
-        raise ArgumentError(f"{what} takes a dense array of the host, got a {array.stype} one on {array.context}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from .._mxnet import mx
 from ..errors import ArgumentError, Error
 from .launch.channel import Channel, current
 
+MOST_SHOWN = 500  # characters of a text in an error
 MODES = ("sync", "async")
 START = "python -m mxtrainer.launch -n 4 script.py"
 
@@ -123,13 +125,16 @@ def agree(channel: Channel, name: str, text: str) -> None:
     Raises:
         Error: Not all are the same.
     """
-    found = channel.ask(name, text)
-    if len(set(found)) > 1:
-        ranks: dict[tuple[str, str], list[str]] = {}
-        for rank, pair in enumerate(found):
-            ranks.setdefault(pair, []).append(str(rank))
-        parts = [
-            f"worker{'s' * (len(numbers) > 1)} {', '.join(numbers)}: {given if asked == name else f'is at {asked}: {given}'}"
-            for (asked, given), numbers in ranks.items()
-        ]
-        raise Error(f"the workers differ in {name}: {'; '.join(parts)}")
+    shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    digest = hashlib.sha256(text.encode()).hexdigest()  # messages stay short
+    found = channel.ask(name, digest + shown)
+    if len(set(found)) == 1:
+        return
+    ranks: dict[tuple[str, str], list[str]] = {}
+    for rank, pair in enumerate(found):
+        ranks.setdefault(pair, []).append(str(rank))
+    parts = []
+    for (asked, answer), numbers in ranks.items():
+        what = answer[len(digest) :] if asked == name else f"asks for {asked}"
+        parts.append(f"worker{'s' * (len(numbers) > 1)} {', '.join(numbers)}: {what}")
+    raise Error(f"the workers differ in {name}: {'; '.join(parts)}")

@@ -10,6 +10,7 @@ from typing import Any
 import extra_layers
 import numpy as np
 import pytest
+from launched import Launcher
 from numpy.typing import NDArray
 
 import mxtrainer as mxt
@@ -25,6 +26,14 @@ OnMove = Callable[[Callable[[int], None]], None]
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """What launches jobs of several processes."""
+    made = Launcher(tmp_path_factory.mktemp("jobs"))
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -30,5 +30,5 @@ for line in sys.stdin:
         finally:
             sys.stderr.flush()
             os._exit(code)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    print(pid, flush=True)  # noqa: T201 - the answer
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)  # noqa: T201 - the answer

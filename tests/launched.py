@@ -101,13 +101,13 @@ class Job:
         """Return the processes by name."""
         return {child.name(): child for child in psutil.Process(self.pid).children()}
 
-    def signal(self, name: str, number: signal.Signals) -> int:
+    def send(self, name: str, number: signal.Signals) -> int:
         """Send a signal to a process; return its number."""
         process = self.processes()[name]
         process.send_signal(number)
         return process.pid
 
-    def signal_launcher(self, number: signal.Signals) -> None:
+    def send_launcher(self, number: signal.Signals) -> None:
         """Send a signal to the launcher."""
         os.kill(self.pid, number)
 

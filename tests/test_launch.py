@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,9 @@ from mxtrainer.engine.group import Group
 group = Group.join("sync")
 array = mx.nd.ones((10,))
 """
-LOOP = JOIN + """
+LOOP = (
+    JOIN
+    + """
 for step in range(1, 10**9):
     group.note_step(step)
     group.sum(array)
@@ -33,14 +34,13 @@ for step in range(1, 10**9):
         print(step)
     array[:] = 1
 """
+)
 NAMES = ["worker 0", "worker 1", "server 0", "scheduler"]
 
 
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    made = Launcher(tmp_path_factory.mktemp("jobs"))
-    yield made
-    made.close()
+def at_step_3(action: str) -> str:
+    """Return a script of which worker 1 does something else at its third step."""
+    return LOOP.replace("    group.note", f"    if step == 3 and group.rank == 1: {action}\n    group.note")
 
 
 def looping(launcher: Launcher, *options: object, workers: int = 2, script: str = LOOP) -> Job:
@@ -81,7 +81,7 @@ def test_workers_take_their_common_step_and_all_ends_with_code_0(launcher: Launc
 def test_a_killed_process_is_named_and_all_end(launcher: Launcher, name: str) -> None:
     job = looping(launcher)
     others = job.processes()
-    pid = job.signal(name, signal.SIGKILL)
+    pid = job.send(name, signal.SIGKILL)
     begin = time.monotonic()
     assert job.wait() == 128 + signal.SIGKILL
     assert time.monotonic() - begin < 10
@@ -91,28 +91,27 @@ def test_a_killed_process_is_named_and_all_end(launcher: Launcher, name: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES[1:])
-def test_a_stopped_process_is_named_and_all_end(launcher: Launcher, name: str) -> None:
-    job = looping(launcher)
-    pid = job.signal(name, signal.SIGSTOP)
+def test_a_stopped_process_is_named_and_all_end(launcher: Launcher) -> None:
+    job, name = looping(launcher), "server 0"
+    pid = job.send(name, signal.SIGSTOP)
     assert job.wait() == 1
     assert f"launch: {name} (process {pid}) has been stopped for 5 seconds" in job.errors
 
 
 def test_a_process_that_goes_on_was_not_stopped_for_good(launcher: Launcher) -> None:
     job = looping(launcher)
-    job.signal("worker 1", signal.SIGSTOP)
+    job.send("worker 1", signal.SIGSTOP)
     time.sleep(0.3)
-    job.signal("worker 1", signal.SIGCONT)
+    job.send("worker 1", signal.SIGCONT)
     seen = len(job.output)
     job.until(lambda: len(job.output) > seen)
-    job.signal("worker 0", signal.SIGKILL)
+    job.send("worker 0", signal.SIGKILL)
     assert job.wait() == 137
     assert "stopped for" not in job.errors
 
 
 def test_an_exception_shows_its_traceback_and_ends_all(launcher: Launcher) -> None:
-    script = LOOP.replace("    group.note", "    if step == 3 and group.rank == 1: {}['mine']\n    group.note")
+    script = at_step_3("{}['mine']")
     job = launcher.run(2, script)
     assert job.code == 1
     assert "[1] KeyError: 'mine'" in job.errors
@@ -122,7 +121,7 @@ def test_an_exception_shows_its_traceback_and_ends_all(launcher: Launcher) -> No
 
 @pytest.mark.parametrize(("end", "code", "text"), [("3", 3, "code 3"), ("'no data'", 1, "[1] no data")])
 def test_sys_exit_of_one_worker_ends_all_with_its_code(launcher: Launcher, end: str, code: int, text: str) -> None:
-    script = LOOP.replace("    group.note", f"    if step == 3 and group.rank == 1: sys.exit({end})\n    group.note")
+    script = at_step_3(f"sys.exit({end})")
     job = launcher.run(2, script)
     assert job.code == code
     assert text in job.errors
@@ -130,7 +129,7 @@ def test_sys_exit_of_one_worker_ends_all_with_its_code(launcher: Launcher, end: 
 
 @pytest.mark.parametrize("end", ["break", "sys.exit()"])
 def test_a_worker_that_ends_early_is_named_while_others_go_on(launcher: Launcher, end: str) -> None:
-    job = launcher.run(2, LOOP.replace("    group.note", f"    if step == 3 and group.rank == 1: {end}\n    group.note"))
+    job = launcher.run(2, at_step_3(end))
     assert job.code == 1
     assert "has come to the end of its script at step 2, and worker 0 goes on at step 3" in job.errors
 
@@ -151,7 +150,7 @@ if current().rank == 0:
 
 
 def test_a_worker_that_leaves_without_a_word_is_an_error(launcher: Launcher) -> None:
-    job = launcher.run(2, LOOP.replace("    group.note", "    if step == 3 and group.rank == 1: os._exit(0)\n    group.note"))
+    job = launcher.run(2, at_step_3("os._exit(0)"))
     assert job.code == 1
     assert "ended with code 0 and without taking leave of the others" in job.errors
 
@@ -166,7 +165,7 @@ def test_what_a_server_says_before_it_dies_is_shown(launcher: Launcher) -> None:
 
 
 def test_a_stall_names_the_worker_that_others_wait_for_and_its_line(launcher: Launcher) -> None:
-    script = LOOP.replace("    group.note", "    if step == 3 and group.rank == 1:\n        time.sleep(99)\n    group.note")
+    script = at_step_3("time.sleep(99)")
     job = launcher.run(2, script, "--stall", 1.5)
     assert job.code == 1
     assert "no worker has taken a step for 1.5 seconds; the others wait for worker 1" in job.errors
@@ -174,18 +173,21 @@ def test_a_stall_names_the_worker_that_others_wait_for_and_its_line(launcher: La
     assert any(text.strip().startswith("worker 1") and f".py, line {line}" in text for text in job.errors.splitlines())
 
 
-STOPS = LOOP.replace("for step in", """
+STOPS = LOOP.replace(
+    "for step in",
+    """
 import signal
 stop = []
 signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-for step in""").replace("    array[:] = 1", "    array[:] = 1\n    if stop:\n        print('stops at', step)\n        sys.exit(143)")
+for step in""",
+).replace("    array[:] = 1", "    array[:] = 1\n    if stop:\n        print('stops at', step)\n        sys.exit(143)")
 
 
 def test_sigterm_stops_all_workers_after_the_same_step(launcher: Launcher) -> None:
     for _ in range(2):
         job = looping(launcher, workers=3, script=STOPS)
         time.sleep(0.1)
-        job.signal_launcher(signal.SIGTERM)
+        job.send_launcher(signal.SIGTERM)
         assert job.wait() == 143
         last = {line for rank in range(3) for line in job.of_rank(rank)[-1:]}
         assert len(last) == 1, job.output[-6:]
@@ -194,7 +196,7 @@ def test_sigterm_stops_all_workers_after_the_same_step(launcher: Launcher) -> No
 
 def test_ctrl_c_raises_in_all_workers(launcher: Launcher) -> None:
     job = looping(launcher)
-    job.signal_launcher(signal.SIGINT)
+    job.send_launcher(signal.SIGINT)
     assert job.wait() == 130
     assert "[0] KeyboardInterrupt" in job.errors
     assert "[1] KeyboardInterrupt" in job.errors
@@ -203,7 +205,7 @@ def test_ctrl_c_raises_in_all_workers(launcher: Launcher) -> None:
 def test_workers_that_do_not_stop_are_ended_after_the_grace_time(launcher: Launcher) -> None:
     script = LOOP.replace("for step in", "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nfor step in")
     job = looping(launcher, "--grace", 0.7, script=script)
-    job.signal_launcher(signal.SIGTERM)
+    job.send_launcher(signal.SIGTERM)
     assert job.wait() == 143
     assert "had not stopped 0.7 seconds after signal 15 (SIGTERM)" in job.errors
 
@@ -211,9 +213,9 @@ def test_workers_that_do_not_stop_are_ended_after_the_grace_time(launcher: Launc
 def test_a_second_signal_ends_all_at_once(launcher: Launcher) -> None:
     script = LOOP.replace("for step in", "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nfor step in")
     job = looping(launcher, script=script)
-    job.signal_launcher(signal.SIGINT)
+    job.send_launcher(signal.SIGINT)
     job.until(lambda: "seconds to stop" in job.errors)
-    job.signal_launcher(signal.SIGINT)
+    job.send_launcher(signal.SIGINT)
     assert job.wait() == 130
     assert "signal 2 (SIGINT) again" in job.errors
 
@@ -222,7 +224,7 @@ def test_nothing_outlives_a_launcher_that_is_killed(launcher: Launcher) -> None:
     job = looping(launcher)
     processes = job.processes()
     assert sorted(processes) == sorted(NAMES)
-    job.signal_launcher(signal.SIGKILL)
+    job.send_launcher(signal.SIGKILL)
     job.wait()
     job.until(lambda: not any(one.is_running() and one.status() != "zombie" for one in processes.values()))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import queue
+import runpy
+import select
 import socket
 import sys
 import threading
@@ -14,9 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ..._mxnet import mx
+
 SECONDS_BETWEEN_BEATS = 0.25
 PACKAGE = str(Path(__file__).parents[2])
-HIDDEN = (PACKAGE, "mxnet", "runpy", "<frozen", "threading")  # files that a user has not written
+HIDDEN = (PACKAGE, str(Path(mx.__file__).parent), "<frozen", runpy.__file__, threading.__file__)  # not a user's own
 
 
 class Channel:
@@ -93,16 +97,14 @@ class Channel:
         os.kill(os.getpid(), number)
 
     def _serve(self) -> None:
-        self._line.settimeout(SECONDS_BETWEEN_BEATS)
         rest = b""
         said: dict[str, Any] = {}
         while True:
-            try:
-                received = self._line.recv(65536)
+            received = b""
+            if select.select([self._line], [], [], SECONDS_BETWEEN_BEATS)[0]:
+                received = self._line.recv(2**16)
                 if not received:
                     os._exit(1)  # the launcher is gone
-            except socket.timeout:
-                received = b""
             *lines, rest = (rest + received).split(b"\n")
             for line in lines:
                 self._hear(json.loads(line))
@@ -133,7 +135,7 @@ def _place() -> str:
     frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - the way to see another thread
     while frame is not None:
         name = frame.f_code.co_filename
-        if not any(part in name for part in HIDDEN):
+        if not name.startswith(HIDDEN):
             return f"{name}, line {frame.f_lineno}"
         frame = frame.f_back
     return "an unknown line"

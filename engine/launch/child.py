@@ -152,9 +152,9 @@ def _settle(
         os.dup2(writing, target)
         os.close(reading)
         os.close(writing)
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = open(1, "w", buffering=1, closefd=False)  # what a process says is to be there when it is killed
-    sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)  # what a process says is to be there when it is killed
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
     os.environ.update(environment)
     signal.set_wakeup_fd(-1)
     for number, handler in handlers.items():

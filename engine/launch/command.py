@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stall=options.stall,
         grace=options.grace,
     )
-    return job.run()
+    try:
+        return job.run()
+    except BrokenPipeError:  # nobody reads the output any more; all have ended by now
+        return 128 + signal.SIGPIPE
 
 
 def _share_cores(share: int, arguments: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ class Job:
 
     def run(self) -> int:
         """Start all, and wait for the end of all; return 0 or the code of what went wrong."""
-        handlers = {number: signal.getsignal(number) for number in HANDLED}
+        handlers: dict[int, Any] = {number: signal.getsignal(number) for number in HANDLED}
         ours, theirs = socket.socketpair()
         with ours, theirs, selectors.DefaultSelector() as selector:
             ours.setblocking(False)
@@ -80,8 +80,8 @@ class Job:
                 for child in self._children:
                     child.close()
                 signal.set_wakeup_fd(wakeup)
-                for number, handler in handlers.items():
-                    signal.signal(number, handler)
+                for handled, handler in handlers.items():
+                    signal.signal(handled, handler)
         return self._code or 0
 
     @property
@@ -108,7 +108,7 @@ class Job:
             "DMLC_NUM_WORKER": str(workers),
             "DMLC_NUM_SERVER": str(servers),
         }
-        for name in [name for name in os.environ if name.startswith(("DMLC_", "PS_"))]:
+        for name in [name for name in os.environ if name.startswith("DMLC_")]:
             del os.environ[name]  # another job's
         start = partial(started, handlers=handlers)
         self._helpers.append(

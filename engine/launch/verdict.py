@@ -13,9 +13,7 @@ def end_of(child: Child) -> str:
     """Say how a process has ended, and where it was.
 
     Example:
-        >>> import socket
-        >>> child = Child("worker 1", 1234, socket.socket(), (), status=9, state={"calls": 3, "step": 12})
-        >>> end_of(child)
+        >>> end_of(Child("worker 1", 1234, None, (), status=9, state={"step": 12}))
         'worker 1 (process 1234) was killed by signal 9 (SIGKILL) at step 12'
     """
     assert child.status is not None
