@@ -241,7 +241,11 @@ class TensorBoard:
         """
         self.close()
         try:
-            self._writer = self._library.SummaryWriter(self._folder, purge_step=step + 1)
+            self._writer = self._library.SummaryWriter(
+                self._folder,
+                purge_step=step + 1,
+                filename_suffix=f".{step:010d}",  # else two files of one second are one
+            )
         except OSError as error:
             raise ArgumentError(f"the folder {self._folder!r} cannot be written: {error}") from error
 

@@ -203,7 +203,8 @@ def _run(trainer: Trainer, course: Course, shown: bool) -> TrainResult:
 def _progress(trainer: Trainer, course: Course) -> Progress:
     to_come = course.rounds.steps()
     ends = [None if to_come is None else trainer.step + to_come, course.steps]
-    return Progress(trainer.step, min((end for end in ends if end is not None), default=None), course.rounds.count)
+    total = min((end for end in ends if end is not None), default=None)
+    return Progress(trainer.step, course.rounds.begin + 1, total, course.rounds.count)
 
 
 def _steps(trainer: Trainer, course: Course, loop: Loop) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .result import TrainResult
 
 FEW = 100  # steps up to which each is shown as it is
-PARTS = 100  # a longer training is smoothed over so many parts of it
+PARTS = 50  # a longer training is smoothed over such a part of it on both sides
 TRAINING, VALIDATION = "#1f77b4", "#d62728"
 
 

@@ -19,6 +19,7 @@ class Progress:
 
     Args:
         first: The steps that have been taken before.
+        number: The first round.
         total: The number of the last step; None: nobody knows.
         rounds: How many rounds there are; None: nobody knows.
 
@@ -26,7 +27,7 @@ class Progress:
         MissingExtraError: tqdm is not installed.
     """
 
-    def __init__(self, first: int, total: int | None, rounds: int | None) -> None:
+    def __init__(self, first: int, number: int, total: int | None, rounds: int | None) -> None:
         """Show it."""
         tqdm = require("tqdm.auto", "progress", "progress=True").tqdm
         self._rounds = "" if rounds is None else f"/{rounds}"
@@ -34,8 +35,17 @@ class Progress:
         self._seen: deque[tuple[float, int]] = deque()  # when there were how many examples
         form = FORM_WITHOUT_END if total is None else FORM
         self._bar = tqdm(
-            total=total, initial=first, bar_format=form, mininterval=REFRESH, miniters=0, dynamic_ncols=True
+            desc=self._title(number),
+            total=total,
+            initial=first,
+            bar_format=form,
+            mininterval=REFRESH,
+            miniters=0,
+            dynamic_ncols=True,
         )
+
+    def _title(self, number: int) -> str:
+        return f"round {number}{self._rounds} "
 
     def show(self, step: int, number: int, loss: float, examples: int, now: float) -> None:
         """Show where the training stands: step, round, loss, and examples so far; now, in seconds."""
@@ -44,9 +54,9 @@ class Progress:
             self._seen.popleft()
         since, before = self._seen[0]
         if now > since:
-            self._speed = f"{(examples - before) / (now - since):,.0f} examples/s"
+            self._speed = f"{(examples - before) / (now - since):,.0f} ex/s"
         self._loss = f"loss {loss:.4g}"
-        self._bar.set_description_str(f"round {number}{self._rounds} ", refresh=False)
+        self._bar.set_description_str(self._title(number), refresh=False)
         self._write(step - self._bar.n)
 
     def validating(self) -> None:

@@ -132,7 +132,7 @@ class TrainResult:
         """Show what was done, why it ended, and the first, the last and the best losses."""
         rounds = f"{self.rounds:,} round{'' if self.rounds == 1 else 's'}, "
         done = f"{rounds}{self.steps:,} steps, {self.examples:,} examples in {self.seconds:.1f} s"
-        lines = [f"{done}, {self.examples_per_second:,.0f} a second; ended by {self.reason}: {REASONS[self.reason]}"]
+        lines = [f"{done}, {self.examples_per_second:,.0f} a second", f"ended by {self.reason}: {REASONS[self.reason]}"]
         if self.steps:
             lines.append(table(["", "training", "validation"], self._rows()))
         return "\n".join(lines)
