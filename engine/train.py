@@ -98,11 +98,11 @@ def train(
         >>> net = NetChain([Linear(), MeanSquaredLoss()], inputs={"Input": Scalar(), "Target": Scalar()})
         >>> batches = Batches({"Input": [1.0, 2.0, 3.0, 4.0], "Target": [2.0, 4.0, 6.0, 8.0]}, batch_size=2)
         >>> with Trainer(compile_plan(net), SGD(0.05), batch_size=2) as trainer:
-        ...     result = train(trainer, batches, rounds=200, validation={"Input": [5.0], "Target": [10.0]}, patience=9)
+        ...     result = train(trainer, batches, rounds=200, validation={"Input": [5.0], "Target": [10.0]})
         >>> result.net.arrays["linear.Weights"].round(2)
         array([[2.]], dtype=float32)
-        >>> result.reason
-        'patience'
+        >>> result.reason, result.steps
+        ('rounds', 400)
     """
     if not isinstance(trainer, Trainer):
         raise ArgumentError(f"train takes a trainer, as mxt.Trainer(...) makes one, got {type(trainer).__name__}")

@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import drawn_batch
-from test_train import batches_of
+from train_cases import HELD_OUT, batches_of
 
 import mxtrainer as mxt
 
-HELD_OUT = drawn_batch(99)
 LINES = {"csv": mxt.loggers.CSV, "jsonl": mxt.loggers.JSONLines}
 
 
@@ -108,7 +106,7 @@ def test_the_same_logger_goes_on_in_a_second_training(trainer: mxt.Trainer, tmp_
 def test_another_file_is_refused_and_left_alone(trainer: mxt.Trainer, tmp_path: Path, kind: str, text: str) -> None:
     path = tmp_path / f"run.{kind}"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(mxt.FileFormatError, match="was not written by loggers.*give another path"):
+    with pytest.raises(mxt.FileFormatError, match=r"was not written by loggers.*give another path"):
         mxt.train(trainer, batches_of(), 1, loggers=[LINES[kind](path)])
     assert path.read_bytes() == text.encode("latin-1")
     assert trainer.step == 0
@@ -117,13 +115,15 @@ def test_another_file_is_refused_and_left_alone(trainer: mxt.Trainer, tmp_path: 
 def test_a_training_with_other_losses_needs_another_file(trainer: mxt.Trainer, tmp_path: Path) -> None:
     path = tmp_path / "run.csv"
     path.write_text("step,round,loss\n0,1,0.5\n")
-    with pytest.raises(mxt.FileFormatError, match=r"has the columns step, round, loss, and this training has.*loss/Loss"):
+    with pytest.raises(
+        mxt.FileFormatError, match=r"has the columns step, round, loss, and this training has.*loss/Loss"
+    ):
         mxt.train(trainer, batches_of(), 1, loggers=[mxt.loggers.CSV(path)])
 
 
 @pytest.mark.parametrize("kind", LINES)
 def test_a_file_that_cannot_be_written_is_named(trainer: mxt.Trainer, tmp_path: Path, kind: str) -> None:
-    with pytest.raises(mxt.ArgumentError, match="nowhere.*cannot be written"):
+    with pytest.raises(mxt.ArgumentError, match=r"nowhere.*cannot be written"):
         mxt.train(trainer, batches_of(), 1, loggers=[LINES[kind](tmp_path / "nowhere" / "run")])
     with pytest.raises(mxt.ArgumentError, match="cannot be read"):
         mxt.train(trainer, batches_of(), 1, loggers=[LINES[kind](tmp_path)])
@@ -147,7 +147,9 @@ def test_tensorboard_gets_curves_by_step(trainer: mxt.Trainer, tmp_path: Path) -
     logger = mxt.loggers.TensorBoard(tmp_path / "run")
     mxt.train(trainer, batches_of(), 2, validation=HELD_OUT, loggers=[logger], each=records.append)
     found = {
-        (event.step, value.tag): value.simple_value for event in events_in(tmp_path / "run") for value in event.summary.value
+        (event.step, value.tag): value.simple_value
+        for event in events_in(tmp_path / "run")
+        for value in event.summary.value
     }
     for record in records:
         assert record.validation is not None

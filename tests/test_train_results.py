@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import drawn_batch
-from test_train import batches_of, losses_given
+from train_cases import HELD_OUT, batches_of, losses_given
 
 import mxtrainer as mxt
-
-HELD_OUT = drawn_batch(99)
 
 
 @pytest.fixture
@@ -110,14 +108,15 @@ def test_a_frame_can_have_a_row_a_round(result: mxt.TrainResult) -> None:
     assert frame.index.tolist() == [1, 2, 3]
     assert frame["step"].tolist() == [5, 10, 15]
     assert frame["validation/Loss"].tolist() == [3.0, 1.0, 2.0]
-    with pytest.raises(mxt.ArgumentError, match="by must be .step. or .round., got 'epoch'"):
+    with pytest.raises(mxt.ArgumentError, match=r"by must be .step. or .round., got 'epoch'"):
         result.to_frame("epoch")
 
 
 # The picture
 
 
-def test_the_picture_has_the_losses_and_marks_the_best(result: mxt.TrainResult, pyplot: Any) -> None:
+@pytest.mark.usefixtures("pyplot")
+def test_the_picture_has_the_losses_and_marks_the_best(result: mxt.TrainResult) -> None:
     axes = result.plot()
     training, validation, best = axes.lines
     assert training.get_ydata().tolist() == result.history.steps.total.tolist()
@@ -136,7 +135,8 @@ def test_a_picture_can_be_drawn_into_axes_of_ones_own(result: mxt.TrainResult, p
         result.plot("Los")
 
 
-def test_a_long_training_is_smoothed(trainer: mxt.Trainer, pyplot: Any) -> None:
+@pytest.mark.usefixtures("pyplot")
+def test_a_long_training_is_smoothed(trainer: mxt.Trainer) -> None:
     result = mxt.train(trainer, [drawn_batch(number) for number in range(400)], 1)
     raw, smooth = (line.get_ydata() for line in result.plot().lines)
     assert raw.tolist() == result.history.steps.total.tolist()

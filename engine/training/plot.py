@@ -26,9 +26,9 @@ def plot(result: TrainResult, port: str | None, ax: Any) -> Any:
         _, ax = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     if len(training) > FEW:
         ax.plot(steps.step, training, color=TRAINING, alpha=0.2, linewidth=0.8)
-        ax.plot(steps.step, smoothed(training, len(training) // PARTS), color=TRAINING, label="training, smoothed")
-    else:
-        ax.plot(steps.step, training, color=TRAINING, label="training")
+        training = smoothed(training, len(training) // PARTS)
+    label = "training" if len(training) <= FEW else "training, smoothed"
+    ax.plot(steps.step, training, color=TRAINING, label=label)
     if len(validation):
         ax.plot(validation.step, validated, color=VALIDATION, marker="o", markersize=4, label="validation")
         _mark_best(result, port, ax)
@@ -36,8 +36,7 @@ def plot(result: TrainResult, port: str | None, ax: Any) -> Any:
     ax.set_xlabel("step")
     ax.set_ylabel("loss" if port is None else port)
     ax.grid(visible=True, alpha=0.3)
-    if ax.lines:
-        ax.legend()
+    ax.legend()
     return ax
 
 
@@ -65,7 +64,9 @@ def _mark_best(result: TrainResult, port: str | None, ax: Any) -> None:
         return
     best = float(validation.of(port)[place[-1]])
     label = f"best net: {best:.4g}, round {result.best_round}"
-    ax.plot([result.best_step], [best], "*", color=VALIDATION, markersize=14, markeredgecolor="white", label=label)
+    ax.plot(
+        [result.best_step], [best], "*", color=VALIDATION, markersize=15, markeredgecolor="white", label=label, zorder=3
+    )
 
 
 def _scale(ax: Any, values: NDArray[np.float64]) -> None:
