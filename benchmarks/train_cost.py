@@ -1,9 +1,9 @@
 """What `train` adds to a step over a bare loop of `update`: alone, with progress, and with records; in turns.
 
 Run as ``python benchmarks/train_cost.py [rounds]``. The net is tiny, an LSTM of 2 over 5 steps, batch 1, whose steps
-take as little time as any. Every way has a trainer of its own, and they take turns in random order; the bare loop reads the
-last loss alone. Beside the time of a step there is that for which the processor was at work in the loop's own thread,
-which says the same on a busy machine.
+take as little time as any. Every way has a trainer of its own, and they take turns in random order; the bare loop reads
+the last loss alone. Beside the time of a step there is that for which a processor was at work in the loop's own thread, which a busy
+machine changes less.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 import mxtrainer as mxt  # noqa: E402
 
-STEPS = 500  # of a turn
+STEPS = 2000  # of a turn
 Batches = list[dict[str, Any]]
 
 
@@ -82,7 +82,7 @@ def measured(
     return (time.perf_counter() - begin) / STEPS * 1e6, (time.thread_time() - work) / STEPS * 1e6
 
 
-def main(rounds: int = 60) -> None:
+def main(rounds: int = 20) -> None:
     """Print a Markdown table."""
     plan, batches = plan_of(), batches_of()
     trainers = {name: mxt.Trainer(plan, mxt.Adam(1e-3), 1, {"t": 5}) for name in WAYS}

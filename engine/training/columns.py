@@ -37,6 +37,7 @@ class Columns:
         self._after = after
         self.step, self.examples, self.total = array("q"), array("q"), array("d")
         self.losses = {port: array("d") for port in ports}
+        self._columns = tuple(self.losses.items())
 
     def take(self, found: Iterable[tuple[int, Losses]]) -> None:
         """Add steps; those before the first are somebody else's."""
@@ -44,9 +45,13 @@ class Columns:
             if step > self._after:
                 self.step.append(step)
                 self.examples.append(losses.examples)
-                self.total.append(losses.total)
-                for port, column in self.losses.items():
-                    column.append(losses.values_by_port.get(port, np.nan))
+                total, values, weights = 0.0, losses.values_by_port, losses.weights
+                for port, column in self._columns:
+                    value, weight = values.get(port, np.nan), weights.get(port, 0.0)
+                    column.append(value)
+                    if weight:
+                        total += weight * value  # as `Losses.total`, which would make a mapping first
+                self.total.append(total)
 
     def mean(self, begin: int, end: int | None = None) -> Mean:
         """Return the mean over the examples of some entries, of those that are finite."""

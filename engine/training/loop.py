@@ -112,15 +112,16 @@ class Loop:
 
     def _take(self, batches: Marked, signals: StopSignals | None) -> str | None:
         """Take the steps of a round; return why the training ends in it, or None."""
-        update, step_of_keeper = self.trainer.update, self._course.keeper.step
-        clock = time.perf_counter
+        update, clock = self.trainer.update, time.perf_counter
+        keeper = self._course.keeper if self._course.keeper.saves else None
         for batch, last in batches:
             step = update(batch)
             if last or step >= self._due_at or clock() >= self._look_at:
                 reason = self._attend(step, last)
                 if reason is not None:
                     return reason
-            step_of_keeper(self.trainer)
+            if keeper is not None:
+                keeper.step(self.trainer)
             if signals is not None:
                 signals.deliver()
         return None
