@@ -2,8 +2,8 @@
 
 Run as ``python benchmarks/train_cost.py [rounds]``. The net is tiny, an LSTM of 2 over 5 steps, batch 1, whose steps
 take as little time as any. Every way has a trainer of its own, and they take turns in random order; the bare loop reads
-the last loss alone. Beside the time of a step there is that for which a processor was at work in the loop's own thread, which a busy
-machine changes less.
+the last loss alone. Beside the time of a step there is that for
+which a processor was at work in the loop's own thread.
 """
 
 from __future__ import annotations
