@@ -2,6 +2,7 @@
 
 from . import buckets as buckets
 from . import errors as errors
+from . import loggers as loggers
 from . import schedules as schedules
 from .engine.batches import Batches as Batches
 from .engine.checkpoints import Checkpoints as Checkpoints
@@ -22,7 +23,10 @@ from .engine.optimizers import SignSGD as SignSGD
 from .engine.prefetch import prefetch as prefetch
 from .engine.rules import Rule as Rule
 from .engine.stats import Stats as Stats
+from .engine.train import train as train
 from .engine.trainer import Trainer as Trainer
+from .engine.training.record import TrainRecord as TrainRecord
+from .engine.training.result import TrainResult as TrainResult
 from .engine.windows import Stream as Stream
 from .engine.windows import lanes as lanes
 from .engine.windows import stream as stream
@@ -176,6 +180,8 @@ __all__ = [
     "SymbolLayer",
     "SymbolLoss",
     "Threading",
+    "TrainRecord",
+    "TrainResult",
     "Trainer",
     "UnknownNameError",
     "Vector",
@@ -194,6 +200,7 @@ __all__ = [
     "initializers",
     "instantiate",
     "lanes",
+    "loggers",
     "net_train",
     "prefetch",
     "schedules",
@@ -204,4 +211,5 @@ __all__ = [
     "to_onnx",
     "to_safetensors",
     "to_torch",
+    "train",
 ]
