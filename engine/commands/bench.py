@@ -21,16 +21,24 @@ from .timing import timed
 HEADER = ["net", "batch", "ms a step", "fastest", "slowest", "steps/s", "examples/s", "host ms", "blocked"]
 
 
-@click.command(epilog="Example: mxtrainer bench plan.json --batch-size 32 --lengths t=64 --optimizer adam")
+@click.command(
+    short_help="How fast this machine trains.",
+    epilog="Example: mxtrainer bench plan.json --batch-size 32 --lengths t=64 --optimizer adam",
+)
 @click.argument("file", type=options.FILE, required=False)
 @options.modules
 @options.batch_size
 @options.lengths
 @options.optimizer
-@click.option("--steps", type=click.IntRange(min=1), help="Steps of a round; by default as many as take 0.3 seconds.")
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds that are timed.")
+@click.option(
+    "--steps", type=options.POSITIVE, metavar="COUNT", help="Steps of a round; by default as many as take 0.3 seconds."
+)
+@click.option(
+    "--rounds", type=options.POSITIVE, metavar="COUNT", default=7, show_default=True, help="Rounds that are timed."
+)
 @click.option("--net", type=click.Choice(list(STANDARD)), multiple=True, help="A standard net; may be given again.")
 def bench(
+    *,
     file: Path | None,
     batch_size: int | None,
     lengths: Mapping[str, int],
@@ -64,9 +72,7 @@ def bench(
     click.echo(table(HEADER, rows))
 
 
-def _trainer_of(
-    file: Path, batch_size: int | None, lengths: Mapping[str, int], optimizer: Optimizer | None
-) -> Trainer:
+def _trainer_of(file: Path, batch_size: int | None, lengths: Mapping[str, int], optimizer: Optimizer | None) -> Trainer:
     """Return a trainer of a plan or a net, or the one of a checkpoint."""
     found = read_plan(file)
     given: dict[str, Any] = {"batch_size": batch_size, "lengths": lengths, "optimizer": optimizer}
@@ -76,7 +82,7 @@ def _trainer_of(
     if found.is_checkpoint:
         return Trainer.load(file, **given)
     if batch_size is None:
-        raise click.UsageError(options.NO_BATCH_SIZE)
+        raise click.UsageError("give --batch-size, as in --batch-size 32")
     return Trainer(found.plan, **{"optimizer": Adam(), **given})
 
 
@@ -84,6 +90,10 @@ def _row(name: str, trainer: Trainer, lengths: Mapping[str, int], steps: int | N
     count = rows_of(trainer, lengths)
     found = timed(trainer, random_batches(trainer.plan, count, lengths), steps, rounds)
     size = ", ".join([str(count), *(f"{length}={number}" for length, number in lengths.items())])
-    times = [f"{1e3 * seconds:.3g}" for seconds in (found.median, min(found.rounds), max(found.rounds))]
-    speed = [f"{1 / found.median:,.0f}", f"{count / found.median:,.0f}"]
+    times = [_number(1e3 * seconds) for seconds in (found.median, min(found.rounds), max(found.rounds))]
+    speed = [_number(1 / found.median), _number(count / found.median)]
     return [name, size, *times, *speed, f"{1e3 * found.seconds_host:.3f}", f"{found.share_blocked:.0%}"]
+
+
+def _number(found: float) -> str:
+    return f"{found:,.0f}" if found >= 100 else f"{found:.3g}"

@@ -15,7 +15,7 @@ from .checkup.finding import PROBLEM, WARNING, Finding
 FORMAT, VERSION = "mxtrainer-doctor", 1
 
 
-@click.command()
+@click.command(short_help="Whether training works here, and how well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for a bug report.")
 def doctor(as_json: bool) -> None:
     """Look at what is installed and at the machine, and train for a moment.

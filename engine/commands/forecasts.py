@@ -11,7 +11,7 @@ import click
 from ...plans.plan import Plan
 from ..forecast import OPTIONS
 from ..optimizers import Optimizer
-from .options import NO_BATCH_SIZE, check_lengths
+from .options import check_lengths
 from .plan_files import PlanFile
 
 
@@ -37,25 +37,15 @@ class Forecast:
         return "buckets" in self.others and bool(self.others["buckets"].has_batch_sizes())
 
     @property
-    def has_rows(self) -> bool:
-        """Whether numbers of rows are known."""
-        return self.batch_size is not None or self.rows_by_bucket
-
-    @property
     def has_lengths(self) -> bool:
         """Whether numbers of steps are known, or there are none."""
         return not self.plan.lengths or self.lengths is not None or "buckets" in self.others
 
-    def need(self) -> None:
-        """Check that both are known.
-
-        Raises:
-            ClickException: They are not.
-        """
-        if not self.has_rows:
-            raise click.UsageError(NO_BATCH_SIZE)
-        if not self.has_lengths:
-            check_lengths(self.plan, {})
+    @property
+    def missing(self) -> list[str]:
+        """The options that must be given too."""
+        rows = [] if self.batch_size is not None or self.rows_by_bucket else ["--batch-size 32"]
+        return rows if self.has_lengths else [*rows, *(f"--lengths {name}=64" for name in self.plan.lengths)]
 
 
 def forecast_of(
@@ -64,12 +54,14 @@ def forecast_of(
     """Return what is known; what the command line gives counts before what a checkpoint has.
 
     Raises:
-        ClickException: Lengths are those of another plan.
+        ClickException: Lengths are those of another plan, or the optimizer is not known.
     """
     plan = file.plan
     others = {name: found for name, found in file.options.items() if name in OPTIONS}
     if optimizer is not None:
         others["optimizer"] = optimizer
+    elif file.is_checkpoint and "optimizer" not in others:
+        raise click.UsageError("the checkpoint's optimizer is one that no file holds: give --optimizer")
     if lengths:
         check_lengths(plan, lengths)
     if lengths or not file.has_lengths:

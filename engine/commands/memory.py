@@ -8,31 +8,26 @@ from pathlib import Path
 import click
 
 from ...arguments import byte_count
-from ...errors import ArgumentError
 from ..optimizers import Optimizer
 from . import options
 from .forecasts import Forecast, forecast_of
 from .plan_files import read_plan
 
 
-class _Bytes(click.ParamType):
-    name = "BYTES"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return byte_count(value, "it")
-        except ArgumentError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command(
-    epilog="Example: mxtrainer memory plan.json --batch-size 32 --lengths t=64 --optimizer adam --budget 2GB"
+    short_help="What a trainer takes in memory.",
+    epilog="Example: mxtrainer memory plan.json --batch-size 32 --lengths t=64 --optimizer adam --budget 2GB",
 )
 @options.plan_file
 @options.batch_size
 @options.lengths
 @options.optimizer
-@click.option("--budget", type=_Bytes(), help='Also show what fits into so many bytes, or text such as "2GB".')
+@click.option(
+    "--budget",
+    metavar="BYTES",
+    callback=options.parsed(lambda text: byte_count(text, "it")),
+    help='Also show what fits into so many bytes, or text such as "2GB".',
+)
 def memory(
     file: Path, batch_size: int | None, lengths: Mapping[str, int], optimizer: Optimizer | None, budget: int | None
 ) -> None:
@@ -43,9 +38,9 @@ def memory(
     """
     asked = forecast_of(read_plan(file), batch_size, lengths, optimizer)
     fitting = [] if budget is None else _fitting(asked, budget)
-    if not fitting:
-        asked.need()
-    if asked.has_rows and asked.has_lengths:
+    if asked.missing and not fitting:
+        raise click.UsageError(f"give {' '.join(asked.missing)}, or other numbers")
+    if not asked.missing:
         click.echo(str(asked.plan.memory(asked.batch_size, asked.lengths, **asked.others)))
     for line in fitting:
         click.echo(line)

@@ -18,28 +18,38 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     cls.__name__: cls for cls in (Adam, AdamW, LAMB, SGD, RMSProp, SignSGD, Adagrad)
 }
 Command = TypeVar("Command", bound=Callable[..., Any])
-NO_BATCH_SIZE = "give --batch-size, as in --batch-size 32"
+POSITIVE = click.IntRange(min=1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-class _Length(click.ParamType):
-    name = "NAME=STEPS"
+def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Return the callback of an option whose text a function reads; None stays None, several texts make a tuple."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name, equals, steps = str(value).partition("=")
-        if not name or not equals or not steps.isdecimal() or int(steps) < 1:
-            self.fail(f"expected a length name and a positive number of steps, as in t=64, got {value!r}", param, ctx)
-        return name, int(steps)
-
-
-class _Optimizer(click.ParamType):
-    name = "OPTIMIZER"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def read(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
         try:
-            return optimizer_of(str(value))
+            if isinstance(value, tuple):
+                return tuple(parse(one) for one in value)
+            return None if value is None else parse(value)
         except Error as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error), context, parameter) from error
+
+    return read
+
+
+def length_of(text: str) -> tuple[str, int]:
+    """Return the name of a length, and a number of steps.
+
+    Raises:
+        ArgumentError: The text is something else.
+
+    Example:
+        >>> length_of("t=64")
+        ('t', 64)
+    """
+    name, equals, steps = text.partition("=")
+    if not name or not equals or not steps.isdecimal() or int(steps) < 1:
+        raise ArgumentError(f"expected a length name and a positive number of steps, as in t=64, got {text!r}")
+    return name, int(steps)
 
 
 def optimizer_of(text: str) -> Optimizer:
@@ -85,23 +95,23 @@ def modules(command: Command) -> Command:
         multiple=True,
         expose_value=False,
         is_eager=True,
-        callback=lambda _ctx, _param, given: [import_module_at(one) for one in given],
+        callback=parsed(import_module_at),
         help="A module, or a Python file, that defines layers or optimizers of your own; may be given again.",
     )(command)
 
 
 def batch_size(command: Command) -> Command:
     """Add the number of rows."""
-    return click.option("--batch-size", type=click.IntRange(min=1), help="Rows of a batch.")(command)
+    return click.option("--batch-size", type=POSITIVE, metavar="ROWS", help="Rows of a batch.")(command)
 
 
 def lengths(command: Command) -> Command:
     """Add the numbers of steps, as a mapping."""
     return click.option(
         "--lengths",
-        type=_Length(),
+        metavar="NAME=STEPS",
         multiple=True,
-        callback=lambda _ctx, _param, given: dict(given),
+        callback=lambda *given: dict(parsed(length_of)(*given)),
         help="Steps of sequences, as in t=64; may be given again.",
     )(command)
 
@@ -109,7 +119,10 @@ def lengths(command: Command) -> Command:
 def optimizer(command: Command) -> Command:
     """Add the optimizer."""
     return click.option(
-        "--optimizer", type=_Optimizer(), help='An optimizer, as in adam or "SGD(0.1, momentum=0.9)".'
+        "--optimizer",
+        metavar="OPTIMIZER",
+        callback=parsed(optimizer_of),
+        help='An optimizer, as in adam or "SGD(0.1, momentum=0.9)".',
     )(command)
 
 

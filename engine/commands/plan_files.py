@@ -39,9 +39,7 @@ class PlanFile:
     @property
     def has_lengths(self) -> bool:
         """Whether numbers of steps are known, or there are none."""
-        return not self.plan.lengths or bool(
-            self.is_checkpoint and self.options["buckets"].known(self.plan.lengths)
-        )
+        return not self.plan.lengths or bool(self.is_checkpoint and self.options["buckets"].known(self.plan.lengths))
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -85,7 +83,6 @@ def _plan_of(net: NetGraph) -> Plan:
 
 
 def _options(description: Description, name: str) -> Mapping[str, Any]:
-    """Return the arguments of the trainer; without the optimizer, where no file holds it."""
-    known = description.optimizer is not None and description.rate is not None
-    options = arguments_of(description, name, {} if known else {"optimizer": None})
+    """Return the arguments of the trainer; without the optimizer, where no file holds it. Its rate does not matter."""
+    options = arguments_of(description, name, {"optimizer": description.optimizer})
     return {key: found for key, found in options.items() if found is not None}

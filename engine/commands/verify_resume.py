@@ -20,10 +20,19 @@ STEPS = 16  # of sequences, where nothing says how long they are
 
 
 @click.command(
-    name="verify-resume", epilog="Example: mxtrainer verify-resume run.safetensors --steps 20 --batches script.py:batches"
+    name="verify-resume",
+    short_help="Whether a checkpoint goes on to the bit.",
+    epilog="Example: mxtrainer verify-resume run.safetensors --steps 20 --batches script.py:batches",
 )
 @options.plan_file
-@click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Steps before and after.")
+@click.option(
+    "--steps",
+    type=options.POSITIVE,
+    metavar="COUNT",
+    default=20,
+    show_default=True,
+    help="Steps before the checkpoint, and after it.",
+)
 @click.option(
     "--batches",
     metavar="WHERE:NAME",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def look_at_processor() -> Iterator[Finding]:
     logical = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores, quota, threads = physical_cores(), _quota(), _threads()
     limit = "" if quota is None else f", of which the container may use {quota:.1f}"
+    yield Finding("processor", _model())
     yield Finding("cores", f"{cores} physical, {logical} logical for this process{limit}")
     yield _judged_threads(threads, cores, logical, quota)
     busy = psutil.cpu_percent(interval=SECONDS) / 100 * (os.cpu_count() or 1)
@@ -54,6 +56,18 @@ def _judged_threads(threads: int, cores: int, logical: int, quota: float | None)
     elif threads > logical:
         warning = f"threads beyond the processors wait for one another: set OMP_NUM_THREADS={cores}"
     return judged("threads", found, warning)
+
+
+def _model() -> str:
+    """Return the name of the processor, and its widest vectors, which choose the code of products."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    except OSError:
+        lines = {}
+    known = {name.strip(): found.strip() for name, found in lines.items()}
+    flags = known.get("flags", "").split()
+    vectors = next((f" ({name.upper()})" for name in ("avx512f", "avx2", "avx") if name in flags), "")
+    return known.get("model name", platform.machine()) + vectors
 
 
 def _threads() -> int:

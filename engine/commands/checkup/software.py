@@ -14,10 +14,13 @@ from .finding import PROBLEM, Finding, judged
 
 MXNET = "1.9.1"
 LIBRARIES = ("numba", "safetensors", "psutil")
-EXTRAS = {  # what each extra of pyproject.toml brings
-    "cli": ("click",),
-    "demo": ("tqdm", "matplotlib"),
-    "onnx": ("onnx",),
+EXTRAS = {  # the library that each extra for users brings
+    "cli": "click",
+    "frames": "pandas",
+    "onnx": "onnx",
+    "plots": "matplotlib",
+    "progress": "tqdm",
+    "tensorboard": "tensorboardX",
 }
 FEATURES = {  # of MXNet's build: what is missing without it
     "MKLDNN": "convolutions, products and recurrent layers are far slower",
@@ -34,10 +37,7 @@ def look_at_software() -> Iterator[Finding]:
     yield Finding("numpy", f"{np.__version__}{', numpy.bool put back for MXNet' if repaired else ''}")
     yield _mxnet()
     yield Finding("libraries", ", ".join(f"{name} {_version(name)}" for name in LIBRARIES))
-    for extra, names in EXTRAS.items():
-        found = [f"{name} {_version(name) or 'not installed'}" for name in names]
-        hint = "" if all(map(_version, names)) else f' (if needed: pip install "mxtrainer[{extra}]")'
-        yield Finding(f"extra {extra}", ", ".join(found) + hint)
+    yield Finding("extras", _extras())
     yield from _features()
 
 
@@ -52,6 +52,13 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _extras() -> str:
+    found = [f"{name} {_version(name)}" for name in EXTRAS.values() if _version(name)]
+    lost = [extra for extra, name in EXTRAS.items() if not _version(name)]
+    missing = [f'not installed: pip install "mxtrainer[{",".join(lost)}]"'] if lost else []
+    return "; ".join([", ".join(found), *missing] if found else missing)
 
 
 def _features() -> Iterator[Finding]:

@@ -10,7 +10,6 @@ import numpy as np
 from ...._mxnet import mx
 from ....errors import Error
 from ....executors.kernels import usable
-from ....executors.threads_kernel import threads_kernel
 from ....plans.compile import compile_plan
 from ....plans.layers import Linear, MeanSquaredLoss
 from ....plans.net import NetChain
@@ -25,7 +24,7 @@ BATCH = {"Input": [1.0, 2.0, 3.0, 4.0], "Target": [1.9, 4.1, 6.0, 8.1]}
 START = {"linear.Weights": [[1.21544]], "linear.Biases": [0.0]}
 #: Sums of squared errors before these updates, as another trainer printed them; `examples/linear.py` has all thirty.
 KNOWN = {50: 16.3051, 60: 15.7414, 70: 15.1926, 79: 14.7113}
-TOLERANCE = 3e-4  # four decimals were printed, of float32
+TOLERANCE = 1e-3  # they were printed to four decimals, as float32; a step changes them by 0.05
 REPORT = "the numbers are wrong on this machine: please report it, with the output of mxtrainer doctor --json"
 
 
@@ -35,7 +34,9 @@ def look_at_training() -> Iterator[Finding]:
         try:
             yield look()
         except (Error, mx.MXNetError) as error:
-            yield Finding(look.__name__.strip("_"), str(error).splitlines()[0], PROBLEM, "training cannot work like this")
+            yield Finding(
+                look.__name__.strip("_"), str(error).splitlines()[0], PROBLEM, "training cannot work like this"
+            )
 
 
 def _product() -> Finding:
@@ -60,11 +61,15 @@ def _kernels() -> Finding:
     if not usable(mx.cpu()):
         advice = 'updates are slower: see whether numba imports, python -c "import numba"'
         return Finding("kernels", "do not load; MXNet's own operators take their place", WARNING, advice)
+    from ....executors.threads_kernel import threads_kernel  # which imports numba
+
     begin = time.perf_counter()
     hits = threads_kernel().cache_hits
     seconds = time.perf_counter() - begin
     if hits or threads_kernel.__wrapped__().cache_hits:
-        return Finding("kernels", f"{'read from the disk' if hits else 'compiled and kept'}, the first in {seconds:.1f} s")
+        return Finding(
+            "kernels", f"{'read from the disk' if hits else 'compiled and kept'}, the first in {seconds:.1f} s"
+        )
     advice = "every process compiles anew: set NUMBA_CACHE_DIR to a folder that can be written"
     return Finding("kernels", "compiled, and cannot be kept", WARNING, advice)
 

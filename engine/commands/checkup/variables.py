@@ -17,7 +17,9 @@ class _Variable(NamedTuple):
 
 
 VARIABLES = {
-    MIRROR: _Variable(frozenset({"", "0"}), PROBLEM, "every bind is refused, as operators would run again that must not"),
+    MIRROR: _Variable(
+        frozenset({"", "0"}), PROBLEM, "every bind is refused, as operators would run again that must not"
+    ),
     "MXNET_ENGINE_TYPE": _Variable(
         frozenset({"", "ThreadedEnginePerDevice"}),
         WARNING,
