@@ -36,7 +36,7 @@ def look_at_software() -> Iterator[Finding]:
     repaired = np.__dict__.get("bool") is np.bool_
     yield Finding("numpy", f"{np.__version__}{', numpy.bool put back for MXNet' if repaired else ''}")
     yield _mxnet()
-    yield Finding("libraries", ", ".join(f"{name} {_version(name)}" for name in LIBRARIES))
+    yield Finding("libraries", ", ".join(f"{name} {_version(name) or 'of no known version'}" for name in LIBRARIES))
     yield Finding("extras", _extras())
     yield from _features()
 
