@@ -24,7 +24,7 @@ def random_batches(plan: Plan, rows: int, lengths: Mapping[str, int]) -> Iterato
         lengths: The number of steps of all rows, by length name.
 
     Example:
-        >>> from mxtrainer import Index, Linear, MeanSquaredLoss, NetChain, Vector, compile_plan
+        >>> from mxtrainer import Linear, MeanSquaredLoss, NetChain, Vector, compile_plan
         >>> plan = compile_plan(NetChain([Linear(2), MeanSquaredLoss()], inputs={"Input": Vector(3)}))
         >>> batch = next(random_batches(plan, 4, {}))
         >>> {port: array.shape for port, array in batch.items()}
