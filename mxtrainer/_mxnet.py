@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+IMPORTED_BEFORE = "mxnet" in sys.modules
+THREADS_GIVEN = "OMP_NUM_THREADS" in os.environ
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/{}"
 
 
@@ -33,7 +35,7 @@ def physical_cores() -> int:
 
 
 def _import_mxnet() -> Any:
-    if "mxnet" in sys.modules:
+    if IMPORTED_BEFORE:
         warnings.warn(
             "mxnet was imported before mxtrainer, so its number of threads is already fixed, at half of the "
             "processors unless OMP_NUM_THREADS was set. Import mxtrainer first.",

@@ -7,16 +7,19 @@ which says why: ```` ```python no-run: reason ````.
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from sybil import Document, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 import mxtrainer as mxt
+from mxtrainer.engine.commands.group import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
@@ -84,3 +87,19 @@ def test_reference_has_each_public_name_once() -> None:
     text = "\n".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
     entries = Counter(re.findall(r"^::: mxtrainer\.(\w+)$", text, re.MULTILINE))
     assert entries == Counter(name for name in mxt.__all__ if not name.startswith("__"))
+
+
+CONSOLE = re.compile(r"```console\n\$ mxtrainer (explain|memory)( [^\n]*)\n(.*?)```", re.DOTALL)
+
+
+def test_the_page_of_the_command_line_shows_what_commands_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "guides" / "command-line.md"
+    run_page(page)
+    examples = CONSOLE.findall(page.read_text())
+    assert [name for name, _, _ in examples] == ["explain", "memory"]
+    for name, arguments, shown in examples:
+        printed = CliRunner().invoke(commands, [name, *shlex.split(arguments)]).output
+        assert printed.split() == shown.split()
