@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +49,6 @@ for step in range(%(steps)d):
 trainer.current_loss()
 show(trainer)
 """
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    made = Launcher(tmp_path_factory.mktemp("jobs"))
-    yield made
-    made.close()
 
 
 def shown(job: Job, workers: int) -> list[dict[str, Any]]:
@@ -291,7 +283,7 @@ with checkpoints.on_signals(trainer):
 """
     job = launcher.start("-n", 2, SCRIPT, script=NET + script)
     job.until(lambda: len(job.output) == 2)
-    job.signal_launcher(number)
+    job.send_launcher(number)
     assert job.wait() == 128 + number, job.errors
     (path,) = tmp_path.iterdir()
     stopped = mxt.Trainer.load(path)
