@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from .._mxnet import mx
 from . import capi
 from .capi import address_of, prepared, pushed
 from .host_memory import host_slot
@@ -31,6 +32,19 @@ def _numba_loads() -> bool:
     except Exception:  # noqa: BLE001 - not every platform has a numba that loads, which can fail in many ways
         return False
     return True
+
+
+def load_kernels() -> None:
+    """Load the kernels that every trainer uses, so that processes which are copies of this one have them."""
+    if usable(mx.cpu()):
+        from .copy_kernel import copy_kernel
+        from .guard_kernel import judge_kernel
+        from .judges import HEAD, STAMPS
+        from .sequence_kernel import sequence_kernel
+
+        copy_kernel()
+        judge_kernel("float32", STAMPS, HEAD)
+        sequence_kernel()
 
 
 def block_of(words: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64], Any]:

@@ -13,7 +13,9 @@ import signal
 import sys
 
 from mxtrainer.engine.launch.command import main
+from mxtrainer.executors.kernels import load_kernels
 
+load_kernels()
 for line in sys.stdin:
     *arguments, output, errors = json.loads(line)
     pid = os.fork()

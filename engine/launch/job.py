@@ -13,6 +13,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from ...executors.kernels import load_kernels
 from .child import HANDLED, Child, started
 from .lines import Lines, write_all
 from .ports import HOST, Ports
@@ -70,6 +71,7 @@ class Job:
             try:
                 for number in HANDLED:
                     signal.signal(number, self._note)
+                load_kernels()
                 self._start(handlers)
                 self._register(selector, ours)
                 while self._running():
