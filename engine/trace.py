@@ -12,6 +12,7 @@ from typing import Any
 
 from .._mxnet import mx
 from ..errors import ArgumentError, Error
+from .waiting import settle
 
 HOST, STEPS, DEVICE = 1, 2, 3  # process numbers of the file: groups of rows
 
@@ -39,6 +40,7 @@ class Timeline:
         self._origin = time.time() - time.perf_counter()  # MXNet's times are of the clock on the wall
         self._spans: list[dict[str, Any]] = []
         mx.profiler.set_config(profile_imperative=True, profile_symbolic=True, filename=str(self._of_mxnet))
+        settle()  # a call of MXNet that began without its profiler, and ends with it, ends the process
         mx.profiler.set_state("run")
 
     def span(self, name: str, begin: float, end: float, step: int, group: int = HOST) -> None:

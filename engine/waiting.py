@@ -42,6 +42,11 @@ class _Idle:
         """Tell whether there was such a moment."""
         return self._answered >= number
 
+    def settle(self) -> None:
+        """Wait until its thread is not inside of MXNet."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._answered >= self._asked)
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -49,10 +54,17 @@ class _Idle:
                 asked = self._asked
             with contextlib.suppress(mx.MXNetError):
                 mx.nd.waitall()
-            self._answered = asked
+            with self._changed:
+                self._answered = asked
+                self._changed.notify_all()
 
 
 _idle = _Idle()
+
+
+def settle() -> None:
+    """Wait until no thread of this module is inside of MXNet, where it waits for the engine to have nothing to do."""
+    _idle.settle()
 
 
 def wait(is_done: Callable[[], bool]) -> None:

@@ -55,6 +55,28 @@ def test_a_trace_of_a_step_that_fails_is_written(tmp_path: Path) -> None:
         trainer.update(good_batch())
 
 
+BESIDE = """
+import sys
+import mxtrainer as mxt
+from mxtrainer.engine import waiting
+from mxnet import nd
+
+net = mxt.NetChain([mxt.Linear(), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Scalar(), "Target": mxt.Scalar()})
+trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), batch_size=1)
+matrix = nd.ones((1000, 1000))
+for _ in range(10):
+    product = nd.dot(matrix, matrix)
+waiting._idle.ask()
+with trainer.trace(sys.argv[1]):
+    trainer.update({"Input": [1.0], "Target": [1.0]})
+"""
+
+
+def test_a_trace_may_begin_while_mxnet_is_asked_for_a_moment_without_work(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", BESIDE, str(tmp_path / "trace.json")], check=True, timeout=100)
+    assert events_of(tmp_path / "trace.json")
+
+
 def test_an_error_in_the_block_is_kept(trainer: mxt.Trainer, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), trainer.trace(str(tmp_path / "trace.json")):
         _ = trainer.step / 0
