@@ -38,21 +38,24 @@ class Exchange:
         rank: The number of this worker.
         workers: How many there are.
         flags: ``(workers,)``: not finite where a worker's own step is not to move anything; None: each moves by itself.
+        moved: The new values of auxiliary arrays that all workers have in common, by path.
         broken: Whether the other workers wait for what cannot come any more.
     """
 
     def __init__(self, group: Group, store: ParameterStore) -> None:
         self.rank, self.workers = group.rank, group.workers
         self.flags: Any = None
+        self.moved: Mapping[str, Any] = {}
         self.broken = False
         self._group = group
         self._store = store
 
-    def before(self, watched: Sequence[Any], chain: Chain) -> list[Stage]:
+    def before(self, watched: Sequence[Any], moved: Mapping[str, Any], chain: Chain) -> list[Stage]:
         """Return what is queued before the verdict on a step that moves.
 
         Args:
             watched: The losses and states that are to be finite.
+            moved: This worker's new values of auxiliary arrays, by path.
             chain: What links the steps.
         """
         return []
@@ -110,16 +113,23 @@ class Exchange:
 
 
 class Summing(Exchange):
-    """Adds up the gradients of all workers, weighted by what they are the mean over."""
+    """Adds up the gradients of all workers, and their auxiliary arrays, weighted by what they are the mean over."""
 
     def __init__(self, group: Group, store: ParameterStore) -> None:
         super().__init__(group, store)
         gradients = store.gradients.array
         size, context = gradients.size, gradients.context
-        self._all = zeros((size + 1 + self.workers,), context, "float32")  # gradients, units, and flags
+        end = size + 1 + self.workers
+        more = 0 if store.auxiliary.array is None else store.auxiliary.array.size
+        self._all = zeros((end + more,), context, "float32")  # gradients, units, flags, and auxiliary arrays
         self._host = _on_host(self._all)
-        self._sums, self._units, self.flags = self._all[:size], self._all[size : size + 1], self._all[size + 1 :]
-        self._tail = self._all[size:]
+        self._sums, self._units, self.flags = self._all[:size], self._all[size : size + 1], self._all[size + 1 : end]
+        self._tail = self._all[size:end]
+        self._auxiliary = {}
+        for path, spec in store.auxiliary.specs.items():
+            begin = end + store.auxiliary.offsets[path]
+            self._auxiliary[path] = self._all[begin : begin + spec.size].reshape(spec.shape)
+        self.moved = {path: zeros(array.shape, context, "float32") for path, array in self._auxiliary.items()}
         self._own_units, self._due = (zeros((1,), context, "float32") for _ in range(2))
         self._set_units = prepared("_set_value", [], [self._own_units], ["src"])
         self._set_due = prepared("_set_value", [], [self._due], ["src"])
@@ -131,7 +141,7 @@ class Summing(Exchange):
         self._back = [] if self._host is self._all else [prepared("_copyto", [self._host], [self._all])]
         self._last = 0  # the last step whose gradients were exchanged
 
-    def before(self, watched: Sequence[Any], chain: Chain) -> list[Stage]:
+    def before(self, watched: Sequence[Any], moved: Mapping[str, Any], chain: Chain) -> list[Stage]:
         """Return what is queued before the verdict on a step that moves."""
         arguments = {
             "gradients": self._store.gradients.array,
@@ -144,7 +154,11 @@ class Summing(Exchange):
         }
         raw = bind_plain(_tail(list(arguments), self.rank, self.workers), arguments, self._all.context)
         (tail,) = raw.outputs
-        return [self._weigh, forward_of(raw), prepared("_copyto", [tail], [self._tail]), self._add_up, self._divide]
+        places = {path: self._auxiliary[path] for path in moved}
+        weigh = [prepared("broadcast_mul", [moved[path], self._own_units], [place]) for path, place in places.items()]
+        divide = [prepared("broadcast_div", [place, self._units], [self.moved[path]]) for path, place in places.items()]
+        own: list[Stage] = [self._weigh, *weigh, forward_of(raw), prepared("_copyto", [tail], [self._tail])]
+        return [*own, self._add_up, self._divide, *divide]
 
     def _add_up(self) -> None:
         for call in self._there:

@@ -52,6 +52,9 @@ def train(
 
     A trainer from `Trainer.load` goes on after `Trainer.position`, with the bits of a training that never stopped.
 
+    Of several workers each runs the same loop over its own batches, with the same validation; worker 0 shows progress,
+    logs and saves. What `each` returns must be the same in all.
+
     The first Ctrl-C ends the training after the step, or validation, that is going on: the result has the net as it is
     then, and `reason` "interrupted". A second one raises KeyboardInterrupt at once. With a `checkpoint`, SIGTERM leaves
     one behind, and ends the process. (Signals come to the main thread; in another one none is looked for.)
@@ -66,7 +69,7 @@ def train(
         rounds: How many rounds there are in all: of batches that have positions, those done before count. None: it goes
             on until something else ends it; one round of an iterator.
         steps: The step after which it ends, as the trainer counts them.
-        seconds: After how many seconds it ends.
+        seconds: After how many seconds it ends. One worker alone can have it: others would stop at another step.
         validation: What is held out: a batch of any number of rows, or batches that can be iterated over again. The net
             with the lowest loss is kept, as a copy in memory.
         validate_every: Validate every so many steps, in place of after each round.
@@ -110,6 +113,8 @@ def train(
         raise ArgumentError(f"resume must be True or False, got {resume!r}")
     if validation is None and (validate_every is not None or monitor is not None or patience is not None):
         raise ArgumentError("validate_every=, monitor= and patience= are for a validation: give validation=, too")
+    if seconds is not None and trainer.workers > 1:
+        raise ArgumentError(f"seconds= goes with one worker, and there are {trainer.workers}, which must stop alike")
     keeper = Keeper(checkpoint)
     course = Course(
         rounds=Rounds(batches, rounds, trainer.position if resume else None),
@@ -122,11 +127,11 @@ def train(
             trainer.plan, validation, monitor=monitor, every=validate_every, patience=patience, min_delta=min_delta
         ),
         keeper=keeper,
-        loggers=_listeners(loggers),
+        loggers=() if trainer.rank else _listeners(loggers),
         each=_listener(each, "each"),
     )
     _check_ends(course, patience)
-    shown = is_shown(progress)
+    shown = is_shown(progress) and not trainer.rank
     _go_on(trainer, course)
     return _run(trainer, course, shown)
 

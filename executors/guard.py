@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -96,12 +96,20 @@ class Exchanging(Protocol):
 
     Attributes:
         flags: ``(workers,)``: not finite where a worker's own numbers let nobody move; None: each moves by itself.
+        moved: The new values of auxiliary arrays that all workers have in common, by path.
     """
 
     flags: Any
+    moved: Mapping[str, Any]
 
-    def before(self, watched: Sequence[Any], chain: Chain) -> list[Stage]:
-        """Return what is queued before the verdict, given the losses and states that are to be finite."""
+    def before(self, watched: Sequence[Any], moved: Mapping[str, Any], chain: Chain) -> list[Stage]:
+        """Return what is queued before the verdict.
+
+        Args:
+            watched: The losses and states that are to be finite.
+            moved: This worker's new values of auxiliary arrays, by path.
+            chain: What links the passes.
+        """
 
     def after(self) -> list[Stage]:
         """Return what is queued once the parameters have moved."""
@@ -164,11 +172,11 @@ class Guard:
         before: list[Stage] = []
         after: list[Stage] = []
         if exchange is not None:
-            before, after = (
-                exchange.before([*(losses[port] for port in seen.trained), *seen.states], chain),
-                exchange.after(),
-            )
-            seen = _seen_by_all(seen, exchange.flags)
+            moved = {} if passes is None else passes.moved
+            watched = [*(losses[port] for port in seen.trained), *seen.states]
+            before, after = exchange.before(watched, moved, chain), exchange.after()
+            if exchange.flags is not None:
+                seen = self._seen_by_all(seen, exchange, moved)
         self._shapes = {port: array.shape for port, array in seen.losses.items()}
         by_kernels = usable(store.context)
         self._judge = KernelJudge(seen, watch, slots) if by_kernels else GraphJudge(seen, watch, slots)
@@ -204,6 +212,12 @@ class Guard:
             wrong=chain.wrong,
             sound=chain.sound if in_parts else None,
         )
+
+    def _seen_by_all(self, seen: Seen, exchange: Exchanging, moved: Iterable[str]) -> Seen:
+        """Return what all workers look at alike: the flags of all in place of its own numbers."""
+        losses = {**seen.losses, WORKERS: exchange.flags}
+        auxiliary = [(exchange.moved[path], self._store.argument(path)) for path in moved]
+        return seen._replace(losses=losses, trained=[WORKERS], states=[], auxiliary=auxiliary)
 
     def _stages(self, slot: int, snapshot: Snapshot | None) -> list[Stage]:
         """Return the verdict, and what moves where it says go.
@@ -301,13 +315,6 @@ class Guard:
         flags = losses.pop(WORKERS, np.zeros(0))
         workers = tuple(np.flatnonzero(~np.isfinite(flags)).tolist())
         return Verdict(found == due, stamp == due, bool(finite), float(np.sqrt(square)), int(wrong), losses, workers)
-
-
-def _seen_by_all(seen: Seen, flags: Any) -> Seen:
-    """Return what a guard looks at where others' numbers count as its own: flags of all in place of its own numbers."""
-    if flags is None:
-        return seen
-    return seen._replace(losses={**seen.losses, WORKERS: flags}, trained=[WORKERS], states=[])
 
 
 def _gradients(flat: FlatArray, paths: tuple[str, ...]) -> list[Any]:

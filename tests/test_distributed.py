@@ -121,6 +121,51 @@ show(trainer, seed=trainer.seed, dropped=trainer.outputs["Dropped"][:].tolist(),
     assert first["arrays"] == second["arrays"]
 
 
+def test_moving_statistics_are_the_mean_of_those_of_the_workers_by_rows(launcher: Launcher) -> None:
+    script = """
+net = mxt.NetChain([mxt.BatchNorm(), mxt.Linear(), mxt.MeanSquaredLoss()],
+    inputs={"Input": mxt.Vector(3), "Target": mxt.Scalar()})
+drawn = np.random.default_rng(0).normal(size=(5, 3))
+mine = drawn[:3] if trained_by == 0 else drawn[3:]
+trainer = mxt.Trainer(mxt.compile_plan(net), mxt.SGD(0.1), 5, distributed=MODE)
+if MODE is not None:
+    mine = drawn[:3] if trainer.rank == 0 else drawn[3:]
+trainer.update({"Input": mine, "Target": np.zeros(len(mine))})
+trainer.current_loss()
+show(trainer)
+"""
+    found = shown(launcher.run(2, NET + "trained_by = 0\n" + script.replace("MODE", '"sync"')), 2)
+    assert found[0]["arrays"] == found[1]["arrays"]
+    own = [alone(f"trained_by = {rank}\n" + script.replace("MODE", "None")) for rank in range(2)]
+    for path in ("batchnorm.MovingMean", "batchnorm.MovingVariance"):
+        expected = (3 * np.array(own[0]["arrays"][path]) + 2 * np.array(own[1]["arrays"][path])) / 5
+        np.testing.assert_allclose(found[0]["arrays"][path], expected, rtol=1e-5)
+
+
+def test_the_ready_loop_stops_all_workers_alike_and_worker_0_alone_logs(launcher: Launcher, tmp_path: Path) -> None:
+    script = f"""
+trainer = trained()
+data = {{"Input": EXAMPLES, "Target": [np.cumsum(one) for one in EXAMPLES]}}
+shard = trainer.rank, trainer.workers
+batches = mxt.Batches(data, batch_size=6, buckets=mxt.buckets.Multiple(4), shard=shard)
+log = mxt.loggers.CSV({str(tmp_path / "log.csv")!r})
+result = mxt.train(trainer, batches, rounds=4, validation=data, patience=2, loggers=[log],
+    checkpoint={str(tmp_path / "run.safetensors")!r}, progress=False)
+show(trainer, reason=result.reason, best=result.best_loss)
+try:
+    mxt.train(trainer, batches, rounds=9, seconds=5)
+except mxt.ArgumentError as error:
+    print(json.dumps(str(error)), file=sys.stderr)
+"""
+    job = launcher.run(2, NET + script)
+    found = shown(job, 2)
+    assert found[0] == found[1]
+    assert found[0]["reason"] == "rounds"
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 1 + 4
+    assert mxt.Trainer.load(tmp_path / "run.safetensors").step == found[0]["step"]
+    assert job.errors.count("seconds= goes with one worker, and there are 2") == 2
+
+
 # Failures
 
 
