@@ -9,7 +9,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test demo bench docs lint layers types test-source test-wheel wheel format clean dev
+.PHONY: help test coverage demo bench docs lint layers types test-source test-wheel wheel format clean dev
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # Version managers leave commands on the path that fail when they are run, so each candidate is run.
@@ -28,11 +28,11 @@ DEV := $(HOME_DIR)/dev/bin/python
 WHEEL := $(HOME_DIR)/wheel/bin/python
 SPREAD := --numprocesses=logical --dist=worksteal
 # as many processes with as many threads each would wait for each other
-test-source test-wheel: export OMP_NUM_THREADS = 1
+test-source coverage test-wheel: export OMP_NUM_THREADS = 1
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "Also: make docs, lint, layers, types, test-source, test-wheel, wheel, format, clean"
+	@echo "Also: make docs, coverage, lint, layers, types, test-source, test-wheel, wheel, format, clean"
 
 # numpy's own types differ from version to version, and the other checks do not depend on it: with NUMPY, tests only.
 test: $(if $(NUMPY),,lint layers types) test-source test-wheel
@@ -55,6 +55,11 @@ types: dev
 
 test-source: dev
 	@echo "== tests and docstring examples, on the source"
+	@$(DEV) -m pytest --quiet $(SPREAD)
+
+# not a part of `test`: counting adds 40% to the time
+coverage: dev
+	@echo "== tests and docstring examples, on the source, with branches counted"
 	@$(DEV) -m pytest --quiet $(SPREAD) --cov --cov-report=term
 
 wheel: dev
