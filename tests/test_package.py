@@ -71,7 +71,7 @@ def test_sdist_holds_the_tests_the_pages_and_nothing_that_was_made(distributions
     names = {member.name.split("/", 1)[1] for member in members}
     assert all(member.isfile() for member in members)  # no links
     for folder in (".ci", "benchmarks", "docs", "examples", "tests"):
-        kept = [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        kept = [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
         assert {path.relative_to(ROOT).as_posix() for path in kept} <= names
     assert {"CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "SECURITY.md", "mkdocs.yml", "setup.py"} <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith((".venv", ".git", "build", "dist"))]
