@@ -9,7 +9,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test demo bench docs lint layers types test-source test-wheel wheel format clean dev
+.PHONY: help test coverage demo bench docs lint layers types test-source test-wheel wheel release-check notebooks format clean dev
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # Version managers leave commands on the path that fail when they are run, so each candidate is run.
@@ -19,6 +19,7 @@ PYTHON := $(shell for python in python3.11 python3.12 python3.10 python3.9 pytho
 	&& echo "$$python" && break; done)
 endif
 NUMPY ?=
+PYTHONS ?= python3.9 python3.10 python3.11 python3.12
 
 VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 HOME_DIR := .venv/py$(VERSION)$(if $(NUMPY),-numpy$(NUMPY))
@@ -28,11 +29,11 @@ DEV := $(HOME_DIR)/dev/bin/python
 WHEEL := $(HOME_DIR)/wheel/bin/python
 SPREAD := --numprocesses=logical --dist=worksteal
 # as many processes with as many threads each would wait for each other
-test-source test-wheel: export OMP_NUM_THREADS = 1
+test-source coverage test-wheel: export OMP_NUM_THREADS = 1
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "Also: make docs, lint, layers, types, test-source, test-wheel, wheel, format, clean"
+	@echo "Also: make docs, coverage, lint, layers, types, test-source, test-wheel, wheel, release-check, notebooks, format, clean"
 
 # numpy's own types differ from version to version, and the other checks do not depend on it: with NUMPY, tests only.
 test: $(if $(NUMPY),,lint layers types) test-source test-wheel
@@ -55,6 +56,11 @@ types: dev
 
 test-source: dev
 	@echo "== tests and docstring examples, on the source"
+	@$(DEV) -m pytest --quiet $(SPREAD)
+
+# not a part of `test`: counting adds 40% to the time
+coverage: dev
+	@echo "== tests and docstring examples, on the source, with branches counted"
 	@$(DEV) -m pytest --quiet $(SPREAD) --cov --cov-report=term
 
 wheel: dev
@@ -69,9 +75,17 @@ test-wheel: wheel
 	@echo "== tests on the installed wheel, without those marked slow or source"
 	@.ci/wheel-tests $(WHEEL) --quiet $(SPREAD) -m "not slow and not source"
 
+# the sdist and the wheel, into dist/, and each of them in empty environments; pyright fetches a node if there is none
+release-check:
+	@$(ENVIRONMENT)/release "build>=1.2,<2" "setuptools>=77.0.3" "twine>=6" "mypy>=1.15,<1.20" pyright
+	@.ci/release-check $(HOME_DIR)/release/bin/python $(PYTHONS)
+
 demo:
 	@$(ENVIRONMENT)/demo -e '.[demo]' $(PIN)
 	@$(HOME_DIR)/demo/bin/python examples/text.py
+
+notebooks: dev
+	@$(DEV) examples/notebooks/make.py
 
 bench:
 	@$(ENVIRONMENT)/bench -e '.[bench]' $(PIN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,6 +64,12 @@ class ArrayHandle:
     def copy(self) -> Any:
         """Return a copy on the device as an NDArray; queued, does not wait."""
         return self._array.copy()
+
+    @overload
+    def __getitem__(self, key: slice) -> NDArray[Any]: ...
+
+    @overload
+    def __getitem__(self, key: Any) -> Any: ...
 
     def __getitem__(self, key: Any) -> Any:
         """Return a copy of a part, ``[:]`` of all; waits."""
@@ -273,6 +279,12 @@ class OutputHandle:
                 true = mx.nd.from_numpy(lengths.astype(self.dtype), zero_copy=True).as_in_context(array.context)
                 return mx.nd.SequenceMask(array, true, use_sequence_length=True, axis=1)
         return array.copy()
+
+    @overload
+    def __getitem__(self, key: slice) -> NDArray[Any]: ...
+
+    @overload
+    def __getitem__(self, key: Any) -> Any: ...
 
     def __getitem__(self, key: Any) -> Any:
         """Return a copy of a part, ``[:]`` of all; waits, and raises as `asnumpy` does."""

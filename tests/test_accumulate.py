@@ -18,6 +18,7 @@ PLAN64 = small_plan("float64")
 SOME = range(4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["plain", "rules"])
 @pytest.mark.parametrize("rows", [(8,), (4, 4), (1, 5, 2), (3, 1, 1, 2, 1)], ids=str)
 def test_batches_that_are_accumulated_are_one_large_batch(rows: tuple[int, ...], way: str) -> None:
@@ -43,6 +44,7 @@ def test_batches_that_are_accumulated_are_one_large_batch(rows: tuple[int, ...],
     assert (stats.steps, stats.examples, stats.true_steps) == (len(SOME), 8 * len(SOME), 32 * len(SOME))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", ["examples", "steps"])
 @pytest.mark.parametrize("buckets", [mxt.buckets.Fixed([3, 6, 9]), mxt.buckets.Fixed([9]), None], ids=repr)
 def test_buckets_of_any_length_are_accumulated(average: str, buckets: Any) -> None:

@@ -80,6 +80,7 @@ def test_a_step_that_is_skipped_moves_no_state() -> None:
     assert np.isfinite(trainer.current_loss()["Loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [mxt.Adam(1e-9), mxt.SGD(1e-9, momentum=0.9)], ids=repr)
 @pytest.mark.parametrize("initial", [0.0, 0.25, "learned"])
 @pytest.mark.parametrize("way", ["new", "reset()", "reset=", "dropped", "evicted"])

@@ -72,6 +72,7 @@ def assert_go_on_alike(left: mxt.Trainer, right: mxt.Trainer, steps: int = 3) ->
 # To the bit
 
 
+@pytest.mark.slow
 def test_trainings_go_on_in_a_new_process_as_if_they_had_not_stopped(tmp_path: Path) -> None:
     for cell in cases.CELLS:
         cases.begin(cell, tmp_path)
@@ -269,6 +270,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_saves_leaves_a_whole_file(tmp_path: Path) -> None:
     path, here = tmp_path / "run", Path(__file__).parent
     with started(1) as trainer:
@@ -324,6 +326,7 @@ def test_a_guard_of_every_nth_step_saves_nothing_that_is_not_finite(tmp_path: Pa
     assert mxt.Trainer.load(tmp_path / "run").step == 1
 
 
+@pytest.mark.slow
 def test_positions_are_right_however_far_a_training_goes_back() -> None:
     with started(0, guard=2000) as trainer:
         for number in range(1, 4):

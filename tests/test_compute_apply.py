@@ -25,6 +25,7 @@ SOME = range(4)
 # One pass and one move
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EVERY)
 def test_an_update_is_compute_and_apply_to_the_bit(kind: str) -> None:
     optimizer = treated(kind, "rules")

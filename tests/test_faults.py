@@ -28,6 +28,7 @@ def moved_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(kernels, "_numba_loads", lambda: False)
 
 
+@pytest.mark.slow
 @moved_by_each
 @pytest.mark.usefixtures("moved_by")
 @pytest.mark.parametrize("reader", READERS)

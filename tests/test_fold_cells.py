@@ -79,6 +79,7 @@ def test_what_depends_on_no_state_runs_once_on_all_steps() -> None:
     assert text.count("Op:Embedding") == 1
 
 
+@pytest.mark.slow
 @in_both_ways
 @pytest.mark.parametrize("layer", [mxt.LSTM(SIZE), mxt.GRU(SIZE), mxt.BasicRecurrent(SIZE, "relu")], ids=repr)
 def test_a_recurrent_layer_may_run_over_a_constant_at_every_step(layer: Layer) -> None:

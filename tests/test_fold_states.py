@@ -17,6 +17,7 @@ in_both_ways = pytest.mark.usefixtures("both_ways")
 SOME = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 @in_both_ways
 @pytest.mark.parametrize("initial", [0.3, "learned"])
 def test_a_fold_starts_where_the_layer_starts_that_it_is(initial: Any) -> None:
@@ -67,6 +68,7 @@ def test_the_type_of_a_state_may_say_what_it_starts_at() -> None:
         mxt.Fold(cell, {"Output": "State"}, initial="ones")
 
 
+@pytest.mark.slow
 @in_both_ways
 @SOME
 @given(

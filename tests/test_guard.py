@@ -99,6 +99,7 @@ def test_the_guard_changes_no_bit_of_a_training_that_goes_well(optimizer: Any, d
 # A guard now and then
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [mxt.Adam(0.01), mxt.SGD(0.1, momentum=0.9)], ids=repr)
 @pytest.mark.parametrize("bad", range(3, 10))
 @pytest.mark.parametrize("fault", [FAULTS[0], FAULTS[3], FAULTS[5]], ids=lambda fault: fault.name)

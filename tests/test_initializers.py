@@ -79,6 +79,7 @@ def test_values_do_not_depend_on_the_order_of_layers_in_a_net() -> None:
         np.testing.assert_array_equal(found, other[path])
 
 
+@pytest.mark.slow
 def test_values_are_the_same_in_another_process() -> None:
     code = (
         "from mxtrainer.arrays import ArraySpec; from mxtrainer.plans.initializers import *; "

@@ -256,6 +256,7 @@ def test_each_operator_of_each_layer_may_run_again(case: Case, padded: bool) -> 
         assert pass_of(with_repeated(blueprint, some), drawn_case.inputs, arrays, heads) == expected, some
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(layers=layers_drawn)
 def test_whatever_runs_again_gives_the_same_gradients(layers: list[Any]) -> None:

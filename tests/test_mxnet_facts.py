@@ -73,6 +73,7 @@ def test_binding_says_nothing_and_importing_is_possible_where_warnings_are_error
     assert (done.stdout, done.stderr) == ("", "")
 
 
+@pytest.mark.slow
 def test_threads_are_the_physical_cores_unless_the_user_has_chosen() -> None:
     code = "import os, mxtrainer; print(os.environ['OMP_NUM_THREADS'])"
     assert _run(code, OMP_NUM_THREADS="3").stdout == "3\n"

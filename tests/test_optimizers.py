@@ -42,6 +42,7 @@ LIMITS = {"float32": 1e-5, "float64": 1e-12}
 FEW = ("momentum", "Adam", "AdamW")  # each kernel takes its time to be compiled: the others with half of the ways
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "way", "dtype"),
     [
@@ -124,6 +125,7 @@ def test_a_gradient_of_zeros_moves_nothing_and_is_finite() -> None:
 # Kernels and operators
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "dtype"), [("decay", "float32"), ("clips", "float64"), ("rules", "float64")])
 @pytest.mark.parametrize("kind", EVERY)
 def test_kernels_and_operators_give_the_same_bits_but_for_what_norms_scale(
@@ -223,6 +225,7 @@ class Own(Optimizer):
 NUMBERS: list[Any] = []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ways", ["kernels", "operators"])
 def test_no_formula_gets_the_code_of_another(ways: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if ways == "operators":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -59,6 +60,30 @@ def test_sdist_holds_each_module_once(distributions: Path) -> None:
     for room in ROOMS:
         expected += python_files(ROOT / room, room)
     assert sorted(name for name in names if name.startswith(("mxtrainer/", *ROOMS))) == sorted(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.source
+def test_sdist_holds_the_tests_the_pages_and_nothing_that_was_made(distributions: Path) -> None:
+    (sdist,) = distributions.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        members = [member for member in archive if not member.isdir()]
+    names = {member.name.split("/", 1)[1] for member in members}
+    assert all(member.isfile() for member in members)  # no links
+    for folder in (".ci", "benchmarks", "docs", "examples", "tests"):
+        kept = [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
+        assert {path.relative_to(ROOT).as_posix() for path in kept} <= names
+    assert {"CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "SECURITY.md", "mkdocs.yml", "setup.py"} <= names
+    assert not [name for name in names if "__pycache__" in name or name.startswith((".venv", ".git", "build", "dist"))]
+
+
+@pytest.mark.source
+def test_version_is_the_same_wherever_it_is_written() -> None:
+    newest = re.search(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert cited is not None
+    assert (newest[1], cited[1]) == (mxt.__version__, mxt.__version__)
 
 
 def test_public_namespace_is_what_all_lists() -> None:

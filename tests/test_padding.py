@@ -31,6 +31,7 @@ def lengths_and_seed(draw: st.DrawFn) -> tuple[list[int], int, int]:
     return lengths, draw(st.integers(1, 9)), draw(st.integers(0, 2**31))
 
 
+@pytest.mark.slow
 @every_case
 @FEW
 @given(drawn=lengths_and_seed())

@@ -58,6 +58,7 @@ def fail(trainer: mxt.Trainer, fault: Faulty, good_passes: int) -> mxt.StepError
 # A pass that fails
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ways", ["kernels", "operators"])
 @pytest.mark.parametrize("good_passes", [0, 1, 2])
 @every_fault
@@ -237,6 +238,7 @@ def test_a_loss_that_is_not_finite_skips_its_step_though_its_gradient_is_finite(
 # A move that fails
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ways", ["kernels", "operators"])
 @pytest.mark.parametrize("guard", [True, 3])
 @pytest.mark.parametrize("passes", [1, 2])

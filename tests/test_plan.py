@@ -25,6 +25,7 @@ def test_same_net_gives_the_same_bytes() -> None:
     assert full_plan().content_hash == full_plan().content_hash
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_same_net_gives_the_same_bytes_in_another_process(hash_seed: str) -> None:
     code = BUILD + 'plan = build()\nprint(plan.to_json(), plan.graph(), plan, plan.lowered({"t": 3}), sep="\\n")'

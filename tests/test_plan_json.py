@@ -239,6 +239,7 @@ def test_text_that_was_changed_anywhere_is_a_file_format_error(seed: int) -> Non
         assert plan is None or json.loads(changed) == json.loads(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     st.one_of(

@@ -219,6 +219,7 @@ def copied(value: Case) -> Case:
     return value._replace(inputs=inputs, arrays={name: x.copy() for name, x in value.arrays.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", LAYERS + LOSSES, ids=name_of)
 def test_backward_is_the_derivative(value: Case) -> None:
     value = copied(value)

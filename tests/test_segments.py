@@ -43,6 +43,7 @@ def assert_alike(whole: mxt.Trainer, cut: mxt.Trainer, within: float = EXACT) ->
 # Equal to the whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [[24] * ROWS, [23, 7, 16, 1], [9], [17, 24]], ids=str)
 @pytest.mark.parametrize("average", ["examples", "steps"])
 @pytest.mark.parametrize("layer", LAYERS)
@@ -66,6 +67,7 @@ def test_in_float32_only_rounding_differs(layer: str) -> None:
     assert_alike(whole, cut, within=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=ROWS),

@@ -50,6 +50,7 @@ class Walker:
         return len(self.sequences[number]["Input"]) - self.at[number]
 
 
+@pytest.mark.slow
 @SOME
 @given(data=st.data())
 def test_a_sequence_gives_the_same_however_it_is_cut_and_whoever_comes_with_it(data: Any) -> None:

@@ -70,6 +70,7 @@ def threads_seen(program: str = PROGRAM, **environment: str) -> str:
     return found.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
@@ -86,6 +87,7 @@ def test_each_net_has_the_threads_that_its_size_asks_for(environment: dict[str, 
     assert seen == str(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
