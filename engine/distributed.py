@@ -24,8 +24,6 @@ from ..executors.store import ParameterStore
 from .group import Group
 from .optimizers import Optimizer
 
-BAD = float("nan")
-
 
 class Exchange:
     """What the workers of one training exchange.
@@ -133,10 +131,10 @@ class Summing(Exchange):
         self._own_units, self._due = (zeros((1,), context, "float32") for _ in range(2))
         self._set_units = prepared("_set_value", [], [self._own_units], ["src"])
         self._set_due = prepared("_set_value", [], [self._due], ["src"])
-        self._bad = mx.nd.full(self._all.shape, BAD, ctx=context)
         self._weigh = prepared("broadcast_mul", [gradients, self._own_units], [self._sums])
         self._divide = prepared("broadcast_div", [self._sums, self._units], [gradients])
-        self._spoil = prepared("_copyto", [self._bad], [self._all])
+        clear = prepared("_set_value", [], [self._all], src=0.0)
+        self._spoil = [clear, prepared("_rdiv_scalar", [self._all], [self._all], scalar=0.0)]  # 0 / 0
         self._there = [] if self._host is self._all else [prepared("_copyto", [self._all], [self._host])]
         self._back = [] if self._host is self._all else [prepared("_copyto", [self._host], [self._all])]
         self._last = 0  # the last step whose gradients were exchanged
@@ -183,7 +181,8 @@ class Summing(Exchange):
             self.broken = True
             return
         for _ in range(self._last, number + depth - 1):
-            self._spoil()
+            for call in self._spoil:
+                call()
             self._add_up()
         self._last = number - 1
 
@@ -237,7 +236,8 @@ def _tail(names: Sequence[str], rank: int, workers: int) -> Any:
     inputs = {name: mx.sym.var(name) for name in names}
     watched = [symbol for name, symbol in inputs.items() if name.startswith("watched:")]
     gradients = inputs["gradients"]
-    unsound = mx.sym.add_n(mx.sym.dot(gradients, gradients) * 0, *(mx.sym.sum(symbol * 0) for symbol in watched))
+    nothing = mx.sym.dot(gradients, mx.sym.zeros_like(gradients))  # 0, or NaN, for far less than a sum takes
+    unsound = mx.sym.add_n(nothing, *(mx.sym.sum(symbol * 0) for symbol in watched))
     good = mx.sym.broadcast_equal(inputs["passed"], inputs["due"]) * (inputs["wrong"] == 0) * inputs["sound"]
     flag = unsound + (good - good) / good
     around = [mx.sym.zeros((size,)) for size in (rank, workers - rank - 1)]
