@@ -17,7 +17,11 @@ import mxtrainer as mxt
 from mxtrainer.executors.guard import Guard
 from mxtrainer.plans.layers import scan
 
-collect_ignore_glob = ["data/*"]  # scripts that made the data, with libraries that the tests do without
+collect_ignore_glob = [
+    "data/*",
+    "*_server.py",
+    "fake_ssh.py",
+]  # programs, and scripts that made the data with other libraries
 
 Batch = dict[str, Any]
 OnMove = Callable[[Callable[[int], None]], None]

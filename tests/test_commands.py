@@ -359,7 +359,7 @@ def test_variables_that_are_set_as_usual_are_ok(monkeypatch: pytest.MonkeyPatch)
 def test_doctor_knows_the_extras_for_users() -> None:
     table = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2].partition("\n[")[0]
     extras = set(re.findall(r"^(\w+) = \[", table, re.MULTILINE))
-    assert extras - {"bench", "demo", "dev", "docs", "test"} <= set(software.EXTRAS)
+    assert extras - {"all", "bench", "demo", "dev", "docs", "test"} <= set(software.EXTRAS)
 
 
 # What is refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from typing import Any
 
 from ...errors import ArgumentError, MissingExtraError
 from ...extras import require
@@ -87,7 +88,7 @@ def is_shown(progress: object) -> bool:
     """
     if not isinstance(progress, bool) and progress is not None:
         raise ArgumentError(f"progress must be True, False, or None for where there is a terminal, got {progress!r}")
-    if progress is None and not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+    if progress is None and not (sys.stderr.isatty() or _in_notebook()):
         return False
     if progress is False:
         return False
@@ -98,3 +99,8 @@ def is_shown(progress: object) -> bool:
             raise
         return False
     return True
+
+
+def _in_notebook() -> bool:
+    ipython: Any = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
