@@ -17,7 +17,7 @@ import mxtrainer as mxt
 from mxtrainer.executors.guard import Guard
 from mxtrainer.plans.layers import scan
 
-collect_ignore_glob = [
+collect_ignore_glob = ["data/*", "*_server.py", "fake_ssh.py"]  # programs, some of which need other libraries
     "data/*",
     "*_server.py",
     "fake_ssh.py",
