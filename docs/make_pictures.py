@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script: python docs/make_pictures.py
-"""Makes the pictures of docs/guides/pictures.md, from trainings that run here; it needs graphviz and matplotlib."""
+"""Makes the pictures of the guides, from trainings that run here; it needs graphviz and matplotlib."""
 
 from __future__ import annotations
 
@@ -83,6 +83,23 @@ def steps() -> Any:
     return axes[0]
 
 
+def ready_loop() -> Any:
+    """Return a plot of a training that learns its training points by heart: validation is best in the middle."""
+    generator = np.random.default_rng(1)
+    points = generator.normal(size=(1400, 2))
+    wrong = generator.random(1400) < 0.1
+    labels = (points[:, 0] * points[:, 1] > 0) ^ wrong
+    data = {"Input": points, "Target": labels.astype(int)}
+    net = mxt.NetChain(
+        [*[mxt.Linear(64), mxt.Elementwise("relu")] * 2, mxt.Linear(2), mxt.CrossEntropyLoss("index")],
+        inputs={"Input": mxt.Vector(2)},
+    )
+    batches = mxt.Batches({port: found[:400] for port, found in data.items()}, batch_size=50)
+    held_out = {port: found[400:] for port, found in data.items()}
+    with mxt.Trainer(mxt.compile_plan(net), mxt.Adam(3e-3), batch_size=50) as trainer:
+        return mxt.train(trainer, batches, rounds=60, validation=held_out, patience=15).plot()
+
+
 def save(ax: Any, name: str) -> None:
     """Write a plot."""
     ax.figure.savefig(FOLDER / name, transparent=True, metadata={"Date": None})
@@ -98,6 +115,7 @@ def main() -> None:
     save(trainer.buckets.report().plot(), "buckets.svg")
     trainer.close()
     save(steps(), "steps.svg")
+    save(ready_loop(), "ready-loop.svg")
     plt.close("all")
 
 

@@ -18,10 +18,6 @@ from mxtrainer.executors.guard import Guard
 from mxtrainer.plans.layers import scan
 
 collect_ignore_glob = ["data/*", "*_server.py", "fake_ssh.py"]  # programs, some of which need other libraries
-    "data/*",
-    "*_server.py",
-    "fake_ssh.py",
-]  # programs, and scripts that made the data with other libraries
 
 Batch = dict[str, Any]
 OnMove = Callable[[Callable[[int], None]], None]

@@ -147,7 +147,7 @@ def test_a_long_training_is_smoothed(trainer: mxt.Trainer) -> None:
 def test_what_is_not_installed_is_named(result: mxt.TrainResult, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("matplotlib.pyplot", "pandas", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(mxt.MissingExtraError, match=r"plot\(\) needs matplotlib.*mxtrainer\[plots\]"):
+    with pytest.raises(mxt.MissingExtraError, match=r"TrainResult.plot needs matplotlib.*mxtrainer\[plots\]"):
         result.plot()
     with pytest.raises(mxt.MissingExtraError, match=r"to_frame\(\) needs pandas.*mxtrainer\[frames\]"):
         result.to_frame()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...extras import require
+from ...plots import axes_of
 
 if TYPE_CHECKING:
     from .result import TrainResult
@@ -19,11 +19,9 @@ TRAINING, VALIDATION = "#1f77b4", "#d62728"
 
 def plot(result: TrainResult, port: str | None, ax: Any) -> Any:
     """Draw a training into axes of matplotlib, and return them; see `TrainResult.plot`."""
-    pyplot = require("matplotlib.pyplot", "plots", "plot()")
+    ax = axes_of(ax, "TrainResult.plot")
     steps, validation = result.history.steps, result.history.validation
     training, validated = steps.of(port), validation.of(port)
-    if ax is None:
-        _, ax = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     if len(training) > FEW:
         ax.plot(steps.step, training, color=TRAINING, alpha=0.2, linewidth=0.8)
         training = smoothed(training, len(training) // PARTS)

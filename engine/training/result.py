@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import ArgumentError
 from ...extras import require
 from ...plans.net import NetGraph
-from ...tables import table
+from ...tables import Part, Printed, Table
 from .history import Curve, History
 from .plot import plot
 
@@ -27,7 +27,7 @@ REASONS = {
 
 
 @dataclass(frozen=True, eq=False)
-class TrainResult:
+class TrainResult(Printed):
     """A trained net, and how it came about; prints as a short table.
 
     Attributes:
@@ -128,14 +128,13 @@ class TrainResult:
             columns.update(learning_rate=history.learning_rate, seconds=history.seconds)
         return pandas.DataFrame(columns).set_index(by)
 
-    def __str__(self) -> str:
+    def _parts(self) -> list[Part]:
         """Show what was done, why it ended, and the first, the last and the best losses."""
         rounds = f"{self.rounds:,} round{'' if self.rounds == 1 else 's'}, "
         done = f"{rounds}{self.steps:,} steps, {self.examples:,} examples in {self.seconds:.1f} s"
-        lines = [f"{done}, {self.examples_per_second:,.0f} a second", f"ended by {self.reason}: {REASONS[self.reason]}"]
-        if self.steps:
-            lines.append(table(["", "training", "validation"], self._rows()))
-        return "\n".join(lines)
+        speed = f"{done}, {self.examples_per_second:,.0f} a second"
+        parts: list[Part] = [speed, f"ended by {self.reason}: {REASONS[self.reason]}"]
+        return [*parts, Table(["", "training", "validation"], self._rows())] if self.steps else parts
 
     def _rows(self) -> list[list[str]]:
         history = self.history
