@@ -19,7 +19,7 @@ from typing import Any
 
 from .child import Child
 from .cores import share_cores
-from .hosts import BEAT, SILENT
+from .host import BEAT, SILENT
 from .lines import Lines, write_all
 from .part import HANDLERS, Part
 from .ports import Ports
