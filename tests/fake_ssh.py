@@ -1,7 +1,7 @@
 """Stands in for ssh: every host is this machine, by the address that it is called by, and agents are there at once.
 
-An agent is asked for where the variable AGENTS says, of a process that has imported the package; without it, the command
-itself is run. Like ssh, this passes on input and output, and what it has reached is left alone when it is killed.
+An agent is asked for where the variable AGENTS says, of a process that has imported the package; without it, the
+command itself is run. Like ssh, this passes on input and output, and what it has reached outlives it.
 """
 
 from __future__ import annotations

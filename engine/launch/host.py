@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
 import socket
 import threading
@@ -63,7 +64,7 @@ class Host(Child):
             self._closed = now
             with suppress(OSError):
                 self.line.shutdown(socket.SHUT_WR)
-        elif now - self._closed > LEAVING:
+        if now - self._closed > LEAVING or self._silent(now):
             super().signal(number)
 
     def ended(self) -> bool:
@@ -76,9 +77,14 @@ class Host(Child):
 
     def stuck(self, now: float) -> str | None:
         """Say why the machine counts as gone; None: it does not."""
-        if self.trouble is None and self._heard is not None and now - self._heard > SILENT:
+        if self._silent(now):
             return f"has brought nothing from there for {SILENT:g} seconds"
         return self.trouble or super().stuck(now)
+
+    def _silent(self, now: float) -> bool:
+        if self._heard is None or now - self._heard <= SILENT:
+            return False
+        return not select.select([self.line], [], [], 0)[0]  # it is the launcher itself that was held up
 
     def _read(self, line: bytes) -> Iterator[tuple[Process, dict[str, Any]]]:
         if not line.startswith(b'{"kind": '):  # what a shell says at its start
