@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -65,8 +66,9 @@ class Launcher:
         (agents,) = (child for child in psutil.Process(self._process.pid).children() if child.name() == "agents")
         found: dict[str, psutil.Process] = {}
         for number, agent in enumerate(agents.children()):
-            found[f"agent {number}"] = agent
-            found.update((child.name(), child) for child in agent.children())
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ends just now
+                found.update((child.name(), child) for child in agent.children())
+                found[f"agent {number}"] = agent
         return found
 
     def run(self, workers: int, script: str, *options: object) -> Job:

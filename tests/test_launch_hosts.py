@@ -64,11 +64,12 @@ print("an error", file=sys.stderr)
     assert job.wait() == 0, job.errors
     assert sorted(job.output) == [f"[{rank}] 111 {host} ['-n', '7'] tést" for rank, host in enumerate((B, B, A))]
     assert sorted(job.errors.splitlines()) == [f"[{rank}] an error" for rank in range(3)]
-    assert not launcher.elsewhere()
+    job.until(lambda: not launcher.elsewhere())
 
 
 def test_a_script_that_joins_nobody_ends_well(launcher: Launcher) -> None:
-    job = launcher.start(*BOTH, SCRIPT, script="print('there')")
+    script = "import os, time; time.sleep('worker 0' in open('/proc/self/comm').read()); print('there')"
+    job = launcher.start("-n", 2, "--hosts", f"{A},{B}", SCRIPT, script=script)  # nothing but worker 1 on one of them
     assert job.wait() == 0, job.errors
     assert sorted(job.output) == ["[0] there", "[1] there"]
 
@@ -86,7 +87,7 @@ def test_a_worker_that_raises_shows_its_traceback_and_ends_all(launcher: Launche
     job = launcher.start(*BOTH, SCRIPT, script=LOOP.replace("    group.note", "    {}[step]\n    group.note"))
     assert job.wait() == 1
     assert "[1] KeyError: 1" in job.errors
-    assert not launcher.elsewhere()
+    job.until(lambda: not launcher.elsewhere())
 
 
 @pytest.mark.parametrize(
@@ -198,3 +199,10 @@ def test_bad_hosts_are_refused(hosts: str, text: str, capsys: pytest.CaptureFixt
         main(["-n", "2", f"--hosts={hosts}", __file__])
     assert end.value.code == 2
     assert text in capsys.readouterr().err
+
+
+def test_without_ssh_there_are_no_hosts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SystemExit):
+        main(["-n", "2", "--hosts", "a,b", __file__])
+    assert "argument --hosts: there is no program ssh on this machine" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -84,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         if len(options.hosts) > options.workers:
             made.error(f"argument --hosts: {len(options.hosts)} hosts are more than {options.workers} workers")
+        if shutil.which("ssh") is None:
+            made.error("argument --hosts: there is no program ssh on this machine")
         start = partial(start_on, hosts=options.hosts, **what)
     job = Job(start, stall=options.stall, grace=options.grace)
     try:

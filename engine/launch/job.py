@@ -13,6 +13,7 @@ from typing import Any
 
 from .child import HANDLED, Child
 from .crew import Crew
+from .host import Host
 from .lines import Lines, write_all
 from .process import LEAVING, Process
 from .verdict import early_leaver, end_of, named, stalled, who
@@ -164,6 +165,8 @@ class Job:
             return
         if child in self._workers:
             good = child.code == 0 and (child.left or not child.joined)
+        elif isinstance(child, Host):
+            good = child.code == 0  # all that it led to has ended before
         else:
             good = child.code == 0 and any(worker.left for worker in self._workers)
         if not good:
