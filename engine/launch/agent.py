@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
+from ...executors.kernels import load_kernels
 from .child import Child
 from .cores import share_cores
 from .host import BEAT, SILENT
@@ -46,6 +47,7 @@ class Agent:
         Args:
             address: The address at which other machines find this one.
         """
+        load_kernels()  # it may take long at the first time, and from now on silence counts
         orders = self._orders()
         with closing(Ports(1, address)) as port:
             self._say("here", address=address, port=port.numbers[0])
