@@ -1,7 +1,7 @@
 """Launches jobs for tests: a process that has imported the package once, and is copied for every job.
 
 It reads one list of arguments a line, each with the files that output and errors go to, and writes the launcher's
-process number, and then the code it has ended with.
+process number, and then the code it has ended with. Beside it, agents are started for jobs on several machines.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import os
 import signal
 import sys
 
+from agent_server import serve_agents
+
 from mxtrainer.engine.launch.command import main
 from mxtrainer.executors.kernels import load_kernels
 
 load_kernels()
+if not os.fork():
+    serve_agents(os.environ["AGENTS"])
 for line in sys.stdin:
     *arguments, output, errors = json.loads(line)
     pid = os.fork()

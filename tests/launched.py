@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -26,13 +27,21 @@ class Launcher:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._number = 0
-        path = os.pathsep.join([str(Path(__file__).parent), *(entry for entry in sys.path if entry)])
+        here = Path(__file__).parent
+        path = os.pathsep.join([str(here), *(entry for entry in sys.path if entry)])
+        programs = fake_ssh(folder)
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("job_server.py"))],
+            [sys.executable, str(here / "job_server.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "PATH": programs,
+                "PYTHONPATH": path,
+                "OMP_NUM_THREADS": "1",
+                "AGENTS": str(folder / "agents"),
+            },
         )
         self._numbers: queue.Queue[int] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -52,6 +61,16 @@ class Launcher:
         self._process.stdin.flush()
         return Job(self._numbers.get(timeout=SECONDS), self._numbers, Path(files[1]), Path(files[2]))
 
+    def elsewhere(self) -> dict[str, psutil.Process]:
+        """Return the processes that run on other machines, by name; those of agents begin with "agent"."""
+        (agents,) = (child for child in psutil.Process(self._process.pid).children() if child.name() == "agents")
+        found: dict[str, psutil.Process] = {}
+        for number, agent in enumerate(agents.children()):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ends just now
+                found.update((child.name(), child) for child in agent.children())
+                found[f"agent {number}"] = agent
+        return found
+
     def run(self, workers: int, script: str, *options: object) -> Job:
         """Run a job of workers with one server, or as the options say, to its end."""
         job = self.start("-n", workers, *options, SCRIPT, script=script)
@@ -62,6 +81,14 @@ class Launcher:
         """End."""
         self._process.kill()
         self._process.communicate()
+
+
+def fake_ssh(folder: Path) -> str:
+    """Make a program `ssh` that stands in for it; return the search path of programs on which it comes first."""
+    program = folder / "ssh"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("fake_ssh.py")} "$@"\n')
+    program.chmod(0o755)
+    return os.pathsep.join([str(folder), os.environ["PATH"]])
 
 
 SCRIPT = object()  # where the script's path stands among the arguments

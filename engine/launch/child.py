@@ -1,4 +1,4 @@
-"""One process of a job: how it is started, and what is known of it."""
+"""A process of a job on this machine: its start, and what is heard of it."""
 
 from __future__ import annotations
 
@@ -9,69 +9,52 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
-from .lines import Lines
+from .lines import Lines, write_all
+from .process import Process
 
 DIE_WITH_PARENT, NAME = 1, 15  # PR_SET_PDEATHSIG and PR_SET_NAME
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+Kind = TypeVar("Kind", bound="Child")
 
 
-@dataclass
-class Child:
-    """A process of a job.
+class Child(Process):
+    """A process that this one has started.
 
-    Attributes:
-        name: Its name, such as "worker 0".
+    Args:
+        name: Its name.
         pid: Its number.
-        line: The launcher's end of a socket to it.
+        line: This process's end of a socket to it.
         outputs: What it writes, to its standard output and to its errors.
-        status: What `os.waitpid` said of its end; None while it runs.
-        stopped: Since when it is stopped, by a signal such as SIGSTOP; None: it is not.
-        state: The last beat: calls, step, phase, and the line that it is at.
-        moved: When its calls or its step last changed.
-        joined: Whether it has joined the others.
-        in_step: Whether it takes its steps together with the others.
-        left: Whether it has taken leave of the servers.
-        question: What it has asked all workers, with its own answer; None: nothing.
-        held: How many calls it has made, once it was told to make no more; None: it may.
     """
 
-    name: str
-    pid: int
-    line: socket.socket
-    outputs: tuple[Lines, Lines]
-    status: int | None = None
-    stopped: float | None = None
-    state: dict[str, Any] = field(default_factory=lambda: {"calls": 0, "step": 0, "phase": "run", "at": "its start"})
-    moved: float = 0.0
-    joined: bool = False
-    in_step: bool = False
-    left: bool = False
-    question: tuple[str, str] | None = None
-    held: int | None = None
-    rest: bytes = b""
+    def __init__(self, name: str, pid: int, line: socket.socket, outputs: Sequence[Lines]) -> None:
+        super().__init__(name, pid)
+        self.line, self.outputs = line, outputs
+        self._rest = b""
 
-    @property
-    def code(self) -> int:
-        """The code it has ended with, as a shell has it: 128 and the signal's number, if one has killed it."""
-        assert self.status is not None
-        code = os.waitstatus_to_exitcode(self.status)
-        return 128 - code if code < 0 else code
-
-    def messages(self) -> list[dict[str, Any]] | None:
-        """Read what it has said; None: it says nothing any more."""
+    def messages(self) -> tuple[list[tuple[Process, dict[str, Any]]], bool]:
+        """Return what was said since the last time, with the process that has said it; and whether more may come."""
+        open_ = True
+        received = b""
         try:
-            received = self.line.recv(2**16)
+            while part := self.line.recv(2**16):
+                received += part
+            open_ = False
         except BlockingIOError:
-            return []
+            pass
         except OSError:
-            return None
-        *lines, self.rest = (self.rest + received).split(b"\n")
-        return [json.loads(line) for line in lines] if received else None
+            open_ = False
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        return [said for line in lines for said in self._read(line)], open_
+
+    def _read(self, line: bytes) -> Iterator[tuple[Process, dict[str, Any]]]:
+        yield self, json.loads(line)
 
     def tell(self, kind: str, **content: object) -> None:
         """Say something to it; if it has ended, nobody hears it."""
@@ -84,6 +67,21 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if number == signal.SIGKILL else os.kill)(self.pid, number)
 
+    def ended(self) -> bool:
+        """Return whether it has ended since this was asked last; see also whether it is stopped."""
+        while self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            if not pid:
+                return False
+            if os.WIFSTOPPED(status):
+                self.stopped = time.monotonic()
+            elif os.WIFCONTINUED(status):
+                self.stopped = None
+            else:
+                self.status = status
+                return True
+        return False
+
     def close(self) -> None:
         """Close what leads to it."""
         self.line.close()
@@ -91,14 +89,24 @@ class Child:
             os.close(lines.source)
 
 
+class Closable(Protocol):
+    """What a new process has no business with."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 def started(
     name: str,
     label: str,
     program: Callable[[socket.socket], int],
     environment: Mapping[str, str],
-    inherited: list[Child],
+    inherited: Sequence[Closable],
     handlers: Mapping[int, Any],
-) -> Child:
+    *,
+    write: Callable[[int, bytes], None] = write_all,
+    kind: type[Kind] = Child,  # type: ignore[assignment]  # what a default of such an argument looks like
+) -> Kind:
     """Start a process, a copy of this one, that runs a function and ends with the code that it returns.
 
     Args:
@@ -106,8 +114,10 @@ def started(
         label: What the lines that it writes are labelled with.
         program: The function; it gets the process's end of its line to the launcher.
         environment: Variables that it has beside those of this process.
-        inherited: What was started before, and is no business of this one.
+        inherited: What was opened before, and is no business of this one.
         handlers: What it does at signals that this process handles.
+        write: What takes its lines, with the file descriptor, 1 or 2, that they are for.
+        kind: The class of what is returned.
     """
     ours, theirs = socket.socketpair()
     pipes = [os.pipe() for _ in range(2)]
@@ -134,8 +144,7 @@ def started(
         os.close(writing)
         os.set_blocking(reading, False)
     ours.setblocking(False)
-    outputs = tuple(Lines(pipe[0], target, label) for pipe, target in zip(pipes, (1, 2)))
-    return Child(name, pid, ours, outputs)  # type: ignore[arg-type]  # there are two
+    return kind(name, pid, ours, [Lines(pipe[0], partial(write, target), label) for pipe, target in zip(pipes, (1, 2))])
 
 
 def _settle(

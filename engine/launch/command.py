@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from ..._mxnet import physical_cores
+from .cores import share_cores
+from .hosts import start_on
 from .job import Job
-
-VARIABLE = "OMP_NUM_THREADS"
+from .part import start_here
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +25,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-n", "--workers", type=_count, required=True, help="how many workers run the script")
     made.add_argument("-s", "--servers", type=_count, default=1, help="how many servers add up; by default 1")
+    made.add_argument(
+        "--hosts", type=_hosts, help="machines that run them, by ssh, such as a,b; by default this one does"
+    )
     made.add_argument("--stall", type=_seconds, help="end all when no worker has taken a step for so many seconds")
     made.add_argument(
         "--grace", type=_seconds, default=30.0, help="seconds to stop in, after Ctrl-C or SIGTERM; by default 30"
@@ -37,6 +41,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
     return int(text)
+
+
+def _hosts(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if not name or name.startswith("-") or name.split() != [name]:
+            raise argparse.ArgumentTypeError(f"expected names with commas between them, such as a,b, got {text!r}")
+        if names.count(name) > 1:
+            raise argparse.ArgumentTypeError(f"{name!r} is there twice")
+    return names
 
 
 def _seconds(text: str) -> float:
@@ -58,35 +72,24 @@ def _script(text: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the code to end with."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(given)
-    share = max(1, physical_cores() // options.workers)
-    _share_cores(share, given)
-    job = Job(
-        options.workers,
-        options.servers,
-        options.script,
-        options.arguments,
-        stall=options.stall,
-        grace=options.grace,
-    )
+    made = parser()
+    options = made.parse_args(given)
+    what = {
+        "script": options.script,
+        "arguments": options.arguments,
+        "counts": (options.workers, options.servers),
+    }
+    if options.hosts is None:
+        share_cores(options.workers, "mxtrainer.launch", given)
+        start = partial(start_here, **what)
+    else:
+        if len(options.hosts) > options.workers:
+            made.error(f"argument --hosts: {len(options.hosts)} hosts are more than {options.workers} workers")
+        if shutil.which("ssh") is None:
+            made.error("argument --hosts: there is no program ssh on this machine")
+        start = partial(start_on, hosts=options.hosts, **what)
+    job = Job(start, stall=options.stall, grace=options.grace)
     try:
         return job.run()
     except BrokenPipeError:  # nobody reads the output any more; all have ended by now
         return 128 + signal.SIGPIPE
-
-
-def _share_cores(share: int, arguments: Sequence[str]) -> None:
-    """Start this program again where workers would each take all cores, unless the user has said how many.
-
-    OpenMP reads its variable as MXNet is imported, which has set it by now; so it is read where programs cannot write.
-    """
-    given = any(entry.startswith(f"{VARIABLE}=".encode()) for entry in _environment())
-    if given or os.environ.get(VARIABLE) == str(share):
-        return
-    os.environ[VARIABLE] = str(share)
-    os.execv(sys.executable, [sys.executable, "-m", "mxtrainer.launch", *arguments])  # noqa: S606 - this very program
-
-
-def _environment() -> list[bytes]:
-    """Return the variables that this process was started with."""
-    return Path("/proc/self/environ").read_bytes().split(b"\0")

@@ -1,28 +1,24 @@
-"""The processes of a training on this machine, from their start to their common end."""
+"""The processes of a training, from their start to their common end."""
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from types import FrameType
 from typing import Any
 
-from ...executors.kernels import load_kernels
-from .child import HANDLED, Child, started
+from .child import HANDLED, Child
+from .crew import Crew
+from .host import Host
 from .lines import Lines, write_all
-from .ports import HOST, Ports
-from .programs import serve, work
+from .process import LEAVING, Process
 from .verdict import early_leaver, end_of, named, stalled, who
 
 TICK = 0.2  # seconds, after which the launcher looks around though nothing has come
-STOPPED = 5.0  # seconds that a process may be stopped before it counts as dead
-LEAVING = 2.0  # seconds that servers have to end once all workers have ended
 ERRORS = 2
 
 
@@ -30,29 +26,17 @@ class Job:
     """Workers that run one script, the servers between them, and the scheduler that makes them known to each other.
 
     Args:
-        workers: How many workers.
-        servers: How many servers.
-        script: The path of the script.
-        arguments: Its arguments.
+        start: What starts them, given what they do at signals that the launcher handles.
         stall: After how many seconds without a step of any worker all are ended; None: never.
         grace: How many seconds workers have to end after Ctrl-C or SIGTERM.
     """
 
     def __init__(
-        self,
-        workers: int,
-        servers: int,
-        script: str,
-        arguments: Sequence[str],
-        *,
-        stall: float | None = None,
-        grace: float = 30.0,
+        self, start: Callable[[dict[int, Any]], Crew], *, stall: float | None = None, grace: float = 30.0
     ) -> None:
-        self._counts = workers, servers
-        self._script, self._arguments = script, arguments
+        self._start = start
         self._stall, self._grace = stall, grace
-        self._workers: list[Child] = []
-        self._helpers: list[Child] = []  # servers and scheduler
+        self._crew = Crew()
         self._code: int | None = None  # what the job ends with, once that is known
         self._signals: list[int] = []  # what the launcher itself was told
         self._stopping: tuple[int, float] | None = None  # by which signal, and until when
@@ -71,15 +55,14 @@ class Job:
             try:
                 for number in HANDLED:
                     signal.signal(number, self._note)
-                load_kernels()
-                self._start(handlers)
+                self._crew = self._start(handlers)
                 self._register(selector, ours)
                 while self._running():
                     self._look(selector, TICK)
                 self._drain(selector)
             finally:
                 self._kill()
-                for child in self._children:
+                for child in self._started():
                     child.close()
                 signal.set_wakeup_fd(wakeup)
                 for handled, handler in handlers.items():
@@ -87,8 +70,15 @@ class Job:
         return self._code or 0
 
     @property
-    def _children(self) -> list[Child]:
-        return [*self._helpers, *self._workers]
+    def _workers(self) -> list[Process]:
+        return self._crew.workers
+
+    @property
+    def _children(self) -> list[Process]:
+        return [*self._crew.helpers, *self._crew.workers]
+
+    def _started(self) -> list[Child]:
+        return [child for child in self._children if isinstance(child, Child)]
 
     def _running(self) -> bool:
         return any(child.status is None for child in self._children)
@@ -97,39 +87,9 @@ class Job:
         if number != signal.SIGCHLD:
             self._signals.append(number)
 
-    # Starting
-
-    def _start(self, handlers: dict[int, Any]) -> None:
-        workers, servers = self._counts
-        ports = Ports(1 + servers + workers)
-        numbers = iter(ports.numbers)  # ascending: MXNet numbers workers by their ports
-        common = {
-            "DMLC_PS_ROOT_URI": HOST,
-            "DMLC_PS_ROOT_PORT": str(next(numbers)),
-            "DMLC_NODE_HOST": HOST,
-            "DMLC_NUM_WORKER": str(workers),
-            "DMLC_NUM_SERVER": str(servers),
-        }
-        for name in [name for name in os.environ if name.startswith("DMLC_")]:
-            del os.environ[name]  # another job's
-        start = partial(started, handlers=handlers)
-        self._helpers.append(
-            start("scheduler", "[scheduler] ", serve, {**common, "DMLC_ROLE": "scheduler"}, self._children)
-        )
-        for number in range(servers):
-            own = {**common, "DMLC_ROLE": "server", "PORT": str(next(numbers))}
-            self._helpers.append(start(f"server {number}", f"[server {number}] ", serve, own, self._children))
-        for rank in range(workers):
-            own = {**common, "DMLC_ROLE": "worker", "PORT": str(next(numbers))}
-            program = partial(work, rank=rank, workers=workers, script=self._script, arguments=self._arguments)
-            self._workers.append(start(f"worker {rank}", f"[{rank}] ", program, own, self._children))
-        self._ports = ports
-
     def _register(self, selector: selectors.BaseSelector, wakeup: socket.socket) -> None:
         selector.register(wakeup, selectors.EVENT_READ)
-        now = time.monotonic()
-        for child in self._children:
-            child.moved = now
+        for child in self._started():
             selector.register(child.line, selectors.EVENT_READ, child)
             for lines in child.outputs:
                 selector.register(lines.source, selectors.EVENT_READ, lines)
@@ -161,12 +121,12 @@ class Job:
 
     def _listen(self, child: Child) -> bool:
         """Take in what a process has said; return whether it may say more."""
-        messages = child.messages()
-        for message in messages or ():
-            self._hear(child, message)
-        return messages is not None
+        messages, more = child.messages()
+        for process, message in messages:
+            self._hear(process, message)
+        return more
 
-    def _hear(self, child: Child, message: dict[str, Any]) -> None:
+    def _hear(self, child: Process, message: dict[str, Any]) -> None:
         kind = message.pop("kind")
         if kind == "beat":
             if (message["calls"], message["step"]) != (child.state["calls"], child.state["step"]):
@@ -192,26 +152,21 @@ class Job:
 
     def _reap(self) -> None:
         for child in self._children:
-            while child.status is None:
-                pid, status = os.waitpid(child.pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
-                if not pid:
-                    break
-                if os.WIFSTOPPED(status):
-                    child.stopped = time.monotonic()
-                elif os.WIFCONTINUED(status):
-                    child.stopped = None
-                else:
-                    child.status = status
-                    self._listen(child)  # its last words first
-                    for lines in child.outputs:
-                        lines.pass_on()
-                    self._ended(child)
+            if not child.ended():
+                continue
+            if isinstance(child, Child):
+                self._listen(child)  # its last words first
+                for lines in child.outputs:
+                    lines.pass_on()
+            self._ended(child)
 
-    def _ended(self, child: Child) -> None:
+    def _ended(self, child: Process) -> None:
         if self._code is not None or self._stopping is not None:
             return
         if child in self._workers:
             good = child.code == 0 and (child.left or not child.joined)
+        elif isinstance(child, Host):
+            good = child.code == 0  # all that it led to has ended before
         else:
             good = child.code == 0 and any(worker.left for worker in self._workers)
         if not good:
@@ -221,20 +176,17 @@ class Job:
         """End the job if it cannot go on."""
         self._obey()
         if self._code is not None:
+            self._kill()
             return
         now = time.monotonic()
-        if all(child.status is not None for child in self._workers):
-            self._done = self._done or now
-            if self._stopping is not None:
-                self._end(f"stopped by signal {named(self._stopping[0])}", 128 + self._stopping[0])
-            elif now - self._done > LEAVING or not any(child.joined for child in self._workers):
-                self._code = 0  # all is done, and nothing that ends from here on is a failure
-                self._kill()
-            return
         for child in self._children:
-            if child.stopped is not None and now - child.stopped > STOPPED:
-                self._end(f"{who(child)} has been stopped for {STOPPED:g} seconds, by a signal such as SIGSTOP", 1)
+            stuck = child.stuck(now)
+            if stuck is not None:
+                self._end(f"{who(child)} {stuck}", 1)
                 return
+        if all(child.status is not None for child in self._workers):
+            self._finish(now)
+            return
         early = early_leaver(self._workers)
         if self._stopping is not None:
             self._stop(now)
@@ -244,6 +196,17 @@ class Job:
             self._end(stalled(self._workers, self._stall), 1)
 
     # Ending
+
+    def _finish(self, now: float) -> None:
+        """End the job where no worker runs: none any more, or none yet."""
+        if self._stopping is not None:
+            self._end(f"stopped by signal {named(self._stopping[0])}", 128 + self._stopping[0])
+        if self._code is not None or not self._workers:
+            return
+        self._done = self._done or now
+        if now - self._done > LEAVING or not any(child.joined for child in self._workers):
+            self._code = 0  # all is done, and nothing that ends from here on is a failure
+            self._kill()
 
     def _obey(self) -> None:
         """Do what signals to the launcher ask for: the first stops the workers, the next one ends them."""

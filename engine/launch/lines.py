@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 MOST = 2**16  # bytes that are kept for the end of a line
 
@@ -12,13 +13,13 @@ class Lines:
 
     Args:
         source: The pipe's end.
-        target: The file descriptor that lines go to.
+        write: What takes them.
         label: What each begins with, such as "[0] ".
     """
 
-    def __init__(self, source: int, target: int, label: str) -> None:
+    def __init__(self, source: int, write: Callable[[bytes], object], label: str) -> None:
         self.source = source
-        self._target = target
+        self._write = write
         self._label = label.encode()
         self._rest = b""
 
@@ -36,7 +37,7 @@ class Lines:
         if self._rest and (not received or len(self._rest) > MOST):
             lines, self._rest = [*lines, self._rest], b""
         if lines:
-            write_all(self._target, b"".join(self._label + _shown(line) + b"\n" for line in lines))
+            self._write(b"".join(self._label + _shown(line) + b"\n" for line in lines))
         return bool(received)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 class Ports:
@@ -16,17 +16,18 @@ class Ports:
 
     Args:
         count: How many.
+        address: The address of this machine at which they are.
 
     Attributes:
         numbers: The ports, in ascending order.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, address: str = LOOPBACK) -> None:
         with contextlib.ExitStack() as stack:
             held = [stack.enter_context(socket.socket()) for _ in range(count)]
             for one in held:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                one.bind((HOST, 0))
+                one.bind((address, 0))
             self.numbers = sorted(one.getsockname()[1] for one in held)
             self._held = stack.pop_all()
 

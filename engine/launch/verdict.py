@@ -6,14 +6,17 @@ import os
 import signal
 from collections.abc import Sequence
 
-from .child import Child
+from .process import Process
 
 
-def end_of(child: Child) -> str:
+def end_of(child: Process) -> str:
     """Say how a process has ended, and where it was.
 
     Example:
-        >>> end_of(Child("worker 1", 1234, None, (), status=9, state={"step": 12}))
+        >>> from mxtrainer.engine.launch.child import Child
+        >>> child = Child("worker 1", 1234, None, [])
+        >>> child.status, child.state = 9, {"step": 12}
+        >>> end_of(child)
         'worker 1 (process 1234) was killed by signal 9 (SIGKILL) at step 12'
     """
     assert child.status is not None
@@ -27,7 +30,7 @@ def end_of(child: Child) -> str:
     return f"{who(child)} {how}{_step(child)}"
 
 
-def who(child: Child) -> str:
+def who(child: Process) -> str:
     """Name a process."""
     return f"{child.name} (process {child.pid})"
 
@@ -45,11 +48,11 @@ def named(number: int) -> str:
         return str(number)
 
 
-def _step(child: Child) -> str:
+def _step(child: Process) -> str:
     return f" at step {child.state['step']}" if child.state["step"] else ""
 
 
-def early_leaver(workers: Sequence[Child]) -> str | None:
+def early_leaver(workers: Sequence[Process]) -> str | None:
     """Say which worker has come to its end before another, which waits for it; None: none has."""
     last = max(workers, key=lambda child: int(child.state["calls"]))
     for child in workers:
@@ -62,7 +65,7 @@ def early_leaver(workers: Sequence[Child]) -> str | None:
     return None
 
 
-def stalled(workers: Sequence[Child], seconds: float) -> str:
+def stalled(workers: Sequence[Process], seconds: float) -> str:
     """Say that nothing moves, who is the cause as far as that is seen, and where all are."""
     running = [child for child in workers if child.status is None]
     most = max(int(child.state["calls"]) for child in workers)
