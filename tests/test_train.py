@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -396,6 +397,15 @@ def test_an_error_of_a_function_passes_on_and_all_is_closed(trainer: mxt.Trainer
     assert trainer.update(drawn_batch(1)) == (1 if who == "start" else 6)  # the trainer is whole
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C have its effect: a shell turns it off for what it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_ends_it_after_the_step_with_the_net(trainer: mxt.Trainer, tmp_path: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
     result = mxt.train(trainer, batches_of(), 9, each=interrupt, checkpoint=tmp_path / "run")
@@ -406,6 +416,7 @@ def test_ctrl_c_ends_it_after_the_step_with_the_net(trainer: mxt.Trainer, tmp_pa
         assert loaded.step == 5
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_a_second_ctrl_c_is_raised_at_once(trainer: mxt.Trainer) -> None:
     def twice(record: mxt.TrainRecord) -> None:
         interrupt(record)
