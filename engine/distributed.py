@@ -7,6 +7,7 @@ With "async" each makes its own move, and the servers add it to the parameters t
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..executors.binding import bind_plain
 from ..executors.capi import forward_of, prepared
 from ..executors.guard import Chain
 from ..executors.host_memory import zeros
-from ..executors.judges import STAMPS
+from ..executors.judges import STAMPS, Seen
 from ..executors.kernels import Stage
 from ..executors.store import ParameterStore
 from .group import Group
@@ -36,6 +37,7 @@ class Exchange:
         rank: The number of this worker.
         workers: How many there are.
         flags: ``(workers,)``: not finite where a worker's own step is not to move anything; None: each moves by itself.
+        wrong: ``(1,)``: not 0 where a worker's step fails, whatever its numbers are.
         moved: The new values of auxiliary arrays that all workers have in common, by path.
         broken: Whether the other workers wait for what cannot come any more.
     """
@@ -43,17 +45,18 @@ class Exchange:
     def __init__(self, group: Group, store: ParameterStore) -> None:
         self.rank, self.workers = group.rank, group.workers
         self.flags: Any = None
+        self.wrong: Any = None
         self.moved: Mapping[str, Any] = {}
         self.broken = False
         self._group = group
         self._store = store
 
-    def before(self, watched: Sequence[Any], moved: Mapping[str, Any], chain: Chain) -> list[Stage]:
+    def before(self, seen: Seen, moved: Mapping[str, Any], chain: Chain) -> list[Stage]:
         """Return what is queued before the verdict on a step that moves.
 
         Args:
-            watched: The losses and states that are to be finite.
-            moved: This worker's new values of auxiliary arrays, by path.
+            seen: What this worker looks at.
+            moved: Its new values of auxiliary arrays, by path.
             chain: What links the steps.
         """
         return []
@@ -80,6 +83,10 @@ class Exchange:
             depth: How many steps may be unfinished.
             ran: Whether all of it has run: not where an operator has failed.
         """
+
+    def at_end(self, collect: Callable[[], object]) -> None:
+        """Have a method called at the end of the script, as long as its object lives: a failure is told by then."""
+        self._group.at_end(collect)
 
     def share(self) -> None:
         """Give all workers the arrays of worker 0; waits for them."""
@@ -117,11 +124,12 @@ class Summing(Exchange):
         super().__init__(group, store)
         gradients = store.gradients.array
         size, context = gradients.size, gradients.context
-        end = size + 1 + self.workers
+        end = size + 2 + self.workers
         more = 0 if store.auxiliary.array is None else store.auxiliary.array.size
-        self._all = zeros((end + more,), context, "float32")  # gradients, units, flags, and auxiliary arrays
+        self._all = zeros((end + more,), context, "float32")  # gradients, units, wrong, flags, and auxiliary arrays
         self._host = _on_host(self._all)
-        self._sums, self._units, self.flags = self._all[:size], self._all[size : size + 1], self._all[size + 1 : end]
+        self._sums, self._units = self._all[:size], self._all[size : size + 1]
+        self.wrong, self.flags = self._all[size + 1 : size + 2], self._all[size + 2 : end]
         self._tail = self._all[size:end]
         self._auxiliary = {}
         for path, spec in store.auxiliary.specs.items():
@@ -133,16 +141,21 @@ class Summing(Exchange):
         self._set_due = prepared("_set_value", [], [self._due], ["src"])
         self._weigh = prepared("broadcast_mul", [gradients, self._own_units], [self._sums])
         self._divide = prepared("broadcast_div", [self._sums, self._units], [gradients])
-        clear = prepared("_set_value", [], [self._all], src=0.0)
-        self._spoil = [clear, prepared("_rdiv_scalar", [self._all], [self._all], scalar=0.0)]  # 0 / 0
+        flag = self.flags[self.rank : self.rank + 1]
+        self._spoil = [
+            prepared("_set_value", [], [self._all], src=0.0),
+            *(prepared("_set_value", [], [array], src=1.0) for array in (self._units, self.wrong)),
+            prepared("_rdiv_scalar", [flag], [flag], scalar=0.0),  # 0 / 0
+        ]
         self._there = [] if self._host is self._all else [prepared("_copyto", [self._all], [self._host])]
         self._back = [] if self._host is self._all else [prepared("_copyto", [self._host], [self._all])]
         self._last = 0  # the last step whose gradients were exchanged
 
-    def before(self, watched: Sequence[Any], moved: Mapping[str, Any], chain: Chain) -> list[Stage]:
+    def before(self, seen: Seen, moved: Mapping[str, Any], chain: Chain) -> list[Stage]:
         """Return what is queued before the verdict on a step that moves."""
+        watched = [*(seen.losses[port] for port in seen.trained), *seen.states]
         arguments = {
-            "gradients": self._store.gradients.array,
+            **{f"gradient:{number}": array for number, array in enumerate(seen.gradients)},
             "units": self._own_units,
             "due": self._due,
             "passed": chain.passed,
@@ -173,9 +186,10 @@ class Summing(Exchange):
         self._last = number
 
     def give_up(self, number: int, depth: int, ran: bool) -> None:
-        """Queue what the other workers wait for: they see that the step failed up to so many steps later.
+        """Queue what the other workers wait for.
 
-        Each has queued the gradients of at least the step before it, and of at most ``depth - 1`` behind it.
+        Each worker learns of the failure when it looks at the step. By then it has queued the gradients of at least all
+        steps before, and of at most ``depth - 1`` steps behind: so all fill up to that number.
         """
         if not ran:
             self.broken = True
@@ -229,20 +243,20 @@ class Adding(Exchange):
 
 
 def _tail(names: Sequence[str], rank: int, workers: int) -> Any:
-    """Return the graph of what follows the gradients: the units, and the flags of all workers, 0 but for the own one.
+    """Return the graph of what follows the gradients: units, wrong, and flags, which are 0 but for the own one.
 
     The own flag is 0, or NaN where the step, or what came before it, is not to move anything.
     """
     inputs = {name: mx.sym.var(name) for name in names}
-    watched = [symbol for name, symbol in inputs.items() if name.startswith("watched:")]
-    gradients = inputs["gradients"]
-    nothing = mx.sym.dot(gradients, mx.sym.zeros_like(gradients))  # 0, or NaN, for far less than a sum takes
-    unsound = mx.sym.add_n(nothing, *(mx.sym.sum(symbol * 0) for symbol in watched))
-    good = mx.sym.broadcast_equal(inputs["passed"], inputs["due"]) * (inputs["wrong"] == 0) * inputs["sound"]
-    flag = unsound + (good - good) / good
-    around = [mx.sym.zeros((size,)) for size in (rank, workers - rank - 1)]
-    parts = [inputs["units"], *around[:1] * bool(rank), flag, *around[1:] * bool(workers - rank - 1)]
-    return mx.sym.concat(*parts, dim=0)
+    # 0, or NaN: with zeros, which cannot overflow, and as a product, which takes far less time than a sum
+    gradients = [symbol for name, symbol in inputs.items() if name.startswith("gradient:")]
+    unsound = [mx.sym.dot(symbol, mx.sym.zeros_like(symbol)) for symbol in gradients]
+    unsound += [mx.sym.sum(symbol * 0) for name, symbol in inputs.items() if name.startswith("watched:")]
+    wrong = inputs["wrong"] + mx.sym.broadcast_not_equal(inputs["passed"], inputs["due"])
+    good = (wrong == 0) * inputs["sound"]
+    flag = mx.sym.add_n((good - good) / good, *unsound)
+    before, after = (([mx.sym.zeros((size,))] if size else []) for size in (rank, workers - rank - 1))
+    return mx.sym.concat(inputs["units"], wrong, *before, flag, *after, dim=0)
 
 
 def _on_host(array: Any) -> Any:
@@ -277,7 +291,7 @@ def exchange_of(
         raise ArgumentError(f"distributed= takes plans in float32, as servers do, got one in {store.plan.dtype}")
     group = Group.join(str(mode))
     group.agree("the plan", store.plan.content_hash)
-    group.agree("the optimizer", repr(optimizer))
+    group.agree("the optimizer", re.sub(r" at 0x[0-9a-f]+", "", repr(optimizer)))  # of functions their names
     group.agree("the arguments", options)
     if seed is None:
         store.seed = int(group.answers("the seed that was drawn", str(store.seed))[0])

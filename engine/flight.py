@@ -105,6 +105,8 @@ class Flight:
         self.staged: Staged | None = None
         self._staged_batch: Batch | None = None
         self._blocked = 0.0
+        if exchange is not None:
+            exchange.at_end(self.collect)
 
     def _guarded(self, number: int) -> bool:
         return self._every > 0 and number % self._every == 0
@@ -172,10 +174,11 @@ class Flight:
         if not verdict.known or (verdict.finite and not verdict.wrong and not verdict.passed):
             self._fail(step, "failed on the device")
         if verdict.wrong:
-            self._fail_by_index(step)
+            self._fail_by_index(step, verdict)
         if not verdict.passed:
             what = "losses, gradients or states" if self._streams is not None else "losses or gradients"
-            self._fail(step, f"gave {what} that are not finite{self._elsewhere(verdict)}", nothing=NORM, ran=True)
+            self._fail_elsewhere(step, f"gave {what} that are not finite", verdict)
+            self._fail(step, f"gave {what} that are not finite", nothing=NORM, ran=True)
         if step.moves and self._guarded(step.number):
             self.recorder.gradient_norm = verdict.norm
             if self._on_nan == "skip" and not verdict.finite:
@@ -188,11 +191,15 @@ class Flight:
         self.pending.popleft()
         self.recorder.finished(step.number, step.queued)
 
-    def _elsewhere(self, verdict: Verdict) -> str:
-        """Say whose numbers were not finite, where they were other workers'."""
+    def _fail_elsewhere(self, step: Step, what: str, verdict: Verdict) -> None:
+        """Raise the error of a step that has failed in other workers; does nothing where it has failed in this one."""
         if self._exchange is None or not verdict.workers or self._exchange.rank in verdict.workers:
-            return ""
-        return f" on worker {' and '.join(map(str, verdict.workers))}, which says more"
+            return
+        with Uninterrupted():
+            batch, dropped = self._take_back(step, ran=True)
+            ranks = " and ".join(map(str, verdict.workers))
+            error = StepError(f"{step} {what} on worker {ranks}, which says more", step.number)
+            self._raise(error, step, batch, dropped)
 
     def _settle(self, step: Step) -> None:
         """Note that a step has gone well, and what can be gone back to."""
@@ -252,14 +259,16 @@ class Flight:
             error.port = came or error.port
             self._raise(error, step, batch, dropped)
 
-    def _fail_by_index(self, step: Step) -> NoReturn:
+    def _fail_by_index(self, step: Step, verdict: Verdict) -> NoReturn:
+        self._fail_elsewhere(step, "failed", verdict)
         with Uninterrupted():
             batch, dropped = self._take_back(step, ran=True)
             try:
                 check_indices(step.loaded.index_checks, "step", step.number)
             except StepError as error:
                 self._raise(error, step, batch, dropped)
-        raise AssertionError("a count of wrong indices was not 0, and then was")
+            # of several workers one that has given up counts as wrong
+            self._raise(StepError(f"{step} failed, as one before it did", step.number), step, batch, dropped)
 
     def _take_back(self, step: Step, ran: bool) -> tuple[Batch, tuple[tuple[int, Batch], ...]]:
         """Empty the queue; return private copies of the batch that failed, and of those behind it by step."""
@@ -301,6 +310,8 @@ class Flight:
         self._fail(step, "failed on the device", error)
 
     def _cut_short(self, step: Step, error: BaseException) -> None:
+        if self._exchange is not None:
+            self._exchange.give_up(step.number, self._depth, ran=False)
         text = f"step {step.number} was cut short while it was being queued, by {type(error).__name__}"
         self.failure = StepError(f"{text}: {error}" if str(error) else text, step.number, error)
         self.failure.bucket = dict(step.bucket.lengths)
@@ -417,8 +428,8 @@ class Flight:
 
     @property
     def exchanges(self) -> bool:
-        """Whether gradients, or moves, are exchanged with other workers."""
-        return self._exchange is not None
+        """Whether gradients are added up over workers."""
+        return self._exchange is not None and self._exchange.flags is not None
 
     @property
     def rank(self) -> int:

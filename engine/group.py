@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
+from weakref import WeakMethod
 
 import numpy as np
 
@@ -72,6 +73,10 @@ class Group:
         """
         agree(self._channel, name, text)
 
+    def at_end(self, method: Callable[[], object]) -> None:
+        """Have a method called at the end of the script, before this worker leaves, as long as its object lives."""
+        self._connection.endings.append(WeakMethod(method))
+
     def answers(self, question: str, answer: str) -> list[str]:
         """Return the answers of all workers to a question, by rank; waits for them."""
         return [given for _, given in self._channel.ask(question, answer)]
@@ -99,6 +104,7 @@ class Group:
             self._connection.barrier()  # before anybody changes what the servers hold
         self._channel.end()
         self._shared[id(array)] = array, keys
+        self._additions = {key: found for key, found in self._additions.items() if key[1] != id(array)}  # of old keys
 
     def sum(self, array: Any) -> None:
         """Queue the sum over all workers of an array, in its place; does not wait, but for the first with this array.

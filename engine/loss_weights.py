@@ -127,8 +127,8 @@ class LossWeights(MutableMapping[str, float]):
             ways = {port: "examples" if length is None else "steps" for port, length in counted.items()}
             listed = ", ".join(f"{port} by {way}" for port, way in ways.items())
             raise ArgumentError(
-                f"the means of the losses go over other counts ({listed}), so that a batch has no one weight beside "
-                f"those that it is added to"
+                f"the means of the losses go over other counts ({listed}), so that a batch has no one weight where it "
+                f"is added up, by accumulate or over workers"
             )
         length = next(iter(counted.values()))
         return batch.rows if length is None else batch.steps_with_loss[length]

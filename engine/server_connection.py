@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
+from weakref import WeakMethod
 
 from .._mxnet import mx
 from ..errors import ArgumentError, Error
@@ -26,6 +27,7 @@ class Connection:
         channel: The line to the launcher.
         mode: The mode.
         store: MXNet's KVStore.
+        endings: Methods that are called at the end of the script, of objects that live by then.
 
     Raises:
         Error: The workers want different modes, or the servers do not do what they should.
@@ -34,6 +36,7 @@ class Connection:
     def __init__(self, channel: Channel, mode: str) -> None:
         self.channel, self.mode = channel, mode
         self._keys = 0
+        self.endings: list[WeakMethod[Any]] = []
         agree(channel, "the way in which workers work together", mode)
         channel.begin()
         with channel.waiting():
@@ -114,8 +117,16 @@ def connect(mode: str) -> Connection:
 
 
 def disconnect() -> None:
-    """Close the connection of this process, if there is one; waits for all workers."""
+    """Close the connection of this process, if there is one; waits for all workers.
+
+    Raises:
+        StepError: A step failed, and the script has not looked.
+    """
     if _connection is not None:
+        for method in _connection.endings:
+            alive = method()
+            if alive is not None:
+                alive()
         _connection.close()
 
 

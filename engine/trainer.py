@@ -175,7 +175,9 @@ class Trainer(Described):
         )
         store = ParameterStore(plan, contexts[0], seed, arrays, recipe.frozen)
         clock = Clock()
-        exchange = exchange_of(distributed, store, seed, optimizer, f"depth={depth}, on_nan={reaction!r}")
+        exchange = exchange_of(
+            distributed, store, seed, optimizer, f"depth={depth}, on_nan={reaction!r}, total_steps={total_steps}"
+        )
         clock.worker = 0 if exchange is None else exchange.rank
         moves = Moves(optimizer, store, recipe.rules, self._depth)
         buffers = InputBuffers(store.context, slots, keeps=True)

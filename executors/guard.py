@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -96,18 +96,20 @@ class Exchanging(Protocol):
 
     Attributes:
         flags: ``(workers,)``: not finite where a worker's own numbers let nobody move; None: each moves by itself.
+        wrong: ``(1,)``: not 0 where the step of a worker fails, whatever its numbers are.
         moved: The new values of auxiliary arrays that all workers have in common, by path.
     """
 
     flags: Any
+    wrong: Any
     moved: Mapping[str, Any]
 
-    def before(self, watched: Sequence[Any], moved: Mapping[str, Any], chain: Chain) -> list[Stage]:
+    def before(self, seen: Seen, moved: Mapping[str, Any], chain: Chain) -> list[Stage]:
         """Return what is queued before the verdict.
 
         Args:
-            watched: The losses and states that are to be finite.
-            moved: This worker's new values of auxiliary arrays, by path.
+            seen: What this worker looks at.
+            moved: Its new values of auxiliary arrays, by path.
             chain: What links the passes.
         """
 
@@ -172,9 +174,8 @@ class Guard:
         before: list[Stage] = []
         after: list[Stage] = []
         if exchange is not None:
-            moved = {} if passes is None else passes.moved
-            watched = [*(losses[port] for port in seen.trained), *seen.states]
-            before, after = exchange.before(watched, moved, chain), exchange.after()
+            moved = self._moved_by(passes)
+            before, after = exchange.before(seen, moved, chain), exchange.after()
             if exchange.flags is not None:
                 seen = self._seen_by_all(seen, exchange, moved)
         self._shapes = {port: array.shape for port, array in seen.losses.items()}
@@ -217,7 +218,15 @@ class Guard:
         """Return what all workers look at alike: the flags of all in place of its own numbers."""
         losses = {**seen.losses, WORKERS: exchange.flags}
         auxiliary = [(exchange.moved[path], self._store.argument(path)) for path in moved]
-        return seen._replace(losses=losses, trained=[WORKERS], states=[], auxiliary=auxiliary)
+        return seen._replace(
+            losses=losses, trained=[WORKERS], states=[], auxiliary=auxiliary, wrong=exchange.wrong, sound=None
+        )
+
+    def _moved_by(self, passes: Passes | None) -> Mapping[str, Any]:
+        """Return the new values of auxiliary arrays: those there are where earlier passes have moved them."""
+        if passes is not None:
+            return passes.moved
+        return {path: self._store.argument(path) for path in self._store.auxiliary.specs}
 
     def _stages(self, slot: int, snapshot: Snapshot | None) -> list[Stage]:
         """Return the verdict, and what moves where it says go.

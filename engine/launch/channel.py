@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 import os
 import queue
-import runpy
 import select
 import socket
-import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from ..._mxnet import mx
+from .whereabouts import place_of_main_thread
 
 SECONDS_BETWEEN_BEATS = 0.25
-PACKAGE = str(Path(__file__).parents[2])
-HIDDEN = (PACKAGE, str(Path(mx.__file__).parent), "<frozen", runpy.__file__, threading.__file__)  # not a user's own
 
 
 class Channel:
@@ -97,6 +92,13 @@ class Channel:
         os.kill(os.getpid(), number)
 
     def _serve(self) -> None:
+        try:
+            self._listen()
+        except BaseException:  # noqa: BLE001 - a process that hears nothing any more would wait for ever
+            traceback.print_exc()
+            os._exit(1)
+
+    def _listen(self) -> None:
         rest = b""
         said: dict[str, Any] = {}
         while True:
@@ -114,11 +116,13 @@ class Channel:
                 said = state
 
     def _state(self) -> dict[str, Any]:
-        return {"calls": self.calls, "step": self.step, "phase": self._phase, "at": _place()}
+        return {"calls": self.calls, "step": self.step, "phase": self._phase}
 
     def _hear(self, message: dict[str, Any]) -> None:
         if message["kind"] == "answers":
             self._answers.put(message["answers"])
+        elif message["kind"] == "where":
+            self.tell("place", at=place_of_main_thread())
         elif message["kind"] == "hold":
             with self._changed:
                 self._held = True
@@ -128,17 +132,6 @@ class Channel:
                 self._stop = message["signal"], message["calls"]
                 self._held = False
                 self._changed.notify_all()
-
-
-def _place() -> str:
-    """Return the line that the main thread is at, of the innermost file that the user has written."""
-    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - the way to see another thread
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(HIDDEN):
-            return f"{name}, line {frame.f_lineno}"
-        frame = frame.f_back
-    return "an unknown line"
 
 
 _current: Channel | None = None

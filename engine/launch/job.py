@@ -19,6 +19,7 @@ from .process import LEAVING, Process
 from .verdict import early_leaver, end_of, named, stalled, who
 
 TICK = 0.2  # seconds, after which the launcher looks around though nothing has come
+ANSWERING = 1.0  # seconds that workers have to say where they are
 ERRORS = 2
 
 
@@ -41,6 +42,7 @@ class Job:
         self._signals: list[int] = []  # what the launcher itself was told
         self._stopping: tuple[int, float] | None = None  # by which signal, and until when
         self._asked = False  # whether the workers know after which call they are to stop
+        self._asked_places: float | None = None  # when the workers were asked where they are
         self._urged = False  # whether they were told once more
         self._done: float | None = None  # since when no worker runs
 
@@ -137,6 +139,8 @@ class Job:
             self._answer()
         elif kind == "held":
             child.held = message["calls"]
+        elif kind == "place":
+            child.whereabouts = message["at"]
         elif kind == "joined":
             child.joined = True
             child.in_step = message["mode"] == "sync"
@@ -193,9 +197,19 @@ class Job:
         elif early is not None:
             self._end(early, 1)
         elif self._stall is not None and now - max(child.moved for child in self._workers) > self._stall:
-            self._end(stalled(self._workers, self._stall), 1)
+            self._end_stalled(now, self._stall)
 
     # Ending
+
+    def _end_stalled(self, now: float, stall: float) -> None:
+        """Ask the workers where they are, and end the job once they have answered, or had time to."""
+        running = [child for child in self._workers if child.status is None]
+        if self._asked_places is None:
+            self._asked_places = now
+            for child in running:
+                child.tell("where")
+        elif now - self._asked_places > ANSWERING or all(child.whereabouts for child in running):
+            self._end(stalled(self._workers, stall), 1)
 
     def _finish(self, now: float) -> None:
         """End the job where no worker runs: none any more, or none yet."""

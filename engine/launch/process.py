@@ -21,7 +21,8 @@ class Process(ABC):
         pid: Its number.
         status: What `os.waitpid` said of its end; None while it runs.
         stopped: Since when it is stopped, by a signal such as SIGSTOP; None: it is not.
-        state: The last beat: calls, step, phase, and the line that it is at.
+        state: The last beat: calls, step and phase.
+        whereabouts: The line that it is at, once it was asked.
         moved: When its calls or its step last changed.
         joined: Whether it has joined the others.
         in_step: Whether it takes its steps together with the others.
@@ -34,7 +35,8 @@ class Process(ABC):
     pid: int
     status: int | None = None
     stopped: float | None = None
-    state: dict[str, Any] = field(default_factory=lambda: {"calls": 0, "step": 0, "phase": "run", "at": "its start"})
+    state: dict[str, Any] = field(default_factory=lambda: {"calls": 0, "step": 0, "phase": "run"})
+    whereabouts: str | None = None
     moved: float = field(default_factory=time.monotonic)
     joined: bool = False
     in_step: bool = False

@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from ..._mxnet import mx
 from ..server_connection import disconnect
@@ -36,8 +37,9 @@ def work(line: socket.socket, rank: int, workers: int, script: str, arguments: S
     sys.argv = [script, *arguments]
     sys.path.insert(0, os.path.dirname(os.path.abspath(script)))  # noqa: PTH100, PTH120 - as Python does it, without following links
     code = 1
+    names: dict[str, Any] = {}
     try:
-        code = _run(script)
+        code, names = _run(script)
         if code == 0:
             disconnect()
             _finish()
@@ -46,27 +48,30 @@ def work(line: socket.socket, rank: int, workers: int, script: str, arguments: S
         code = code or 1
     channel.tell_state()
     _flush()
+    names.clear()
     return code
 
 
-def _run(script: str) -> int:
+def _run(script: str) -> tuple[int, dict[str, Any]]:
+    """Run a script; return its code, and its names: what it has made is to live until the others are left."""
+    names: dict[str, Any] = {}
     try:
-        runpy.run_path(script, run_name="__main__")
+        names = runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
-            return end.code or 0
+            return end.code or 0, names
         print(end.code, file=sys.stderr)  # noqa: T201 - as Python does
-        return 1
+        return 1, names
     except KeyboardInterrupt:
         traceback.print_exc()
-        return INTERRUPTED
+        return INTERRUPTED, names
     except BaseException as error:  # noqa: BLE001 - as above
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename != script:
             trace = trace.tb_next  # the frames of runpy and of this file are nobody's business
         traceback.print_exception(type(error), error, trace or error.__traceback__)
-        return 1
-    return 0
+        return 1, names
+    return 0, names
 
 
 def _finish() -> None:

@@ -74,5 +74,7 @@ def stalled(workers: Sequence[Process], seconds: float) -> str:
     cause = (
         f"; the others wait for {' and '.join(child.name for child in late)}" if 0 < len(late) < len(running) else ""
     )
-    places = "".join(f"\n  {who(child)}{_step(child)}: {child.state['at']}" for child in running)
+    places = "".join(
+        f"\n  {who(child)}{_step(child)}: {child.whereabouts or 'it does not answer'}" for child in running
+    )
     return f"no worker has taken a step for {seconds:g} seconds{cause}{places}"
