@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 import socket
@@ -19,6 +20,7 @@ from .process import LEAVING, Process
 from .verdict import early_leaver, end_of, named, stalled, who
 
 TICK = 0.2  # seconds, after which the launcher looks around though nothing has come
+LAST_WORDS = 1.0  # seconds that others have where a worker has raised: the cause may be theirs to tell
 ANSWERING = 1.0  # seconds that workers have to say where they are
 ERRORS = 2
 
@@ -42,6 +44,7 @@ class Job:
         self._signals: list[int] = []  # what the launcher itself was told
         self._stopping: tuple[int, float] | None = None  # by which signal, and until when
         self._asked = False  # whether the workers know after which call they are to stop
+        self._kill_at = 0.0  # when all are ended, once the code is known
         self._asked_places: float | None = None  # when the workers were asked where they are
         self._urged = False  # whether they were told once more
         self._done: float | None = None  # since when no worker runs
@@ -174,15 +177,17 @@ class Job:
         else:
             good = child.code == 0 and any(worker.left for worker in self._workers)
         if not good:
-            self._end(end_of(child), child.code or 1)
+            raised = child in self._workers and os.WIFEXITED(child.status or 0)
+            self._end(end_of(child), child.code or 1, LAST_WORDS if raised else 0.0)
 
     def _judge(self) -> None:
         """End the job if it cannot go on."""
         self._obey()
-        if self._code is not None:
-            self._kill()
-            return
         now = time.monotonic()
+        if self._code is not None:
+            if now >= self._kill_at:
+                self._kill()
+            return
         for child in self._children:
             stuck = child.stuck(now)
             if stuck is not None:
@@ -261,12 +266,15 @@ class Job:
             names = ", ".join(who(child) for child in running)
             self._end(f"{names} had not stopped {self._grace:g} seconds after signal {named(number)}", 128 + number)
 
-    def _end(self, cause: str, code: int) -> None:
+    def _end(self, cause: str, code: int, seconds: float = 0.0) -> None:
+        """Say why the job ends, and end it, in so many seconds."""
         running = [child.name for child in self._children if child.status is None]
         others = f"; ending {', '.join(running)}" if running else ""
         self._code = code
         self._say(cause + others)
-        self._kill()
+        self._kill_at = time.monotonic() + seconds
+        if not seconds:
+            self._kill()
 
     def _kill(self) -> None:
         for child in self._children:
