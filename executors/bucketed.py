@@ -19,7 +19,6 @@ from .bucket_report import BucketedReport, padding_of, report_of_bucket
 from .buckets import Cut, Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .checked import CheckedBatch
-from .data_parallel import shares
 from .executor import Executor, check_input_gradients, room_of, share
 from .graph_memory import GraphMemory
 from .inputs import Beside, Limits, check_batch, check_rows
@@ -27,6 +26,7 @@ from .passes import Passes, Queueing
 from .room import Room
 from .segment_buckets import SegmentBuckets
 from .segmented import Segmented, check_in_segments
+from .shares import shares
 from .store import ParameterStore
 from .ways import Way
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..arrays import ArraySpec
-from ..errors import BatchError
 from ..mappings import FrozenMapping
 from ..plans.lowering import Head
 from .blueprint import Bucket
@@ -27,68 +25,12 @@ from .handles import ArrayHandle, InputGradientHandle, OutputHandle, output_hand
 from .host_memory import zeros
 from .indices import IndexCheck
 from .loaded import Loaded
+from .shares import Share, SharesKept, cut
 from .staging import InputBuffers, Staging
 from .state_table import Places, StateTable
 from .store import ParameterStore
 
 Calls = list[Callable[[], None]]
-
-
-def shares(rows: int, devices: int) -> list[int]:
-    """Return how many rows each device takes: as many as the others, or one more where it comes first.
-
-    Example:
-        >>> shares(8, 3)
-        [3, 3, 2]
-    """
-    return [-(-(rows - number) // devices) for number in range(devices)]
-
-
-class Share(NamedTuple):
-    """The rows of a batch that one device takes.
-
-    Attributes:
-        number: Which device it is, from 0.
-        begin: The first row.
-        bound: The graph that they go through.
-        loaded: The rows on their way.
-    """
-
-    number: int
-    begin: int
-    bound: Bound
-    loaded: Loaded
-
-
-class SharesKept:
-    """Who has what came with the shares of a batch.
-
-    Args:
-        parts: The shares on their way.
-        lengths: The length name of each port that is a sequence.
-    """
-
-    def __init__(self, parts: Sequence[Loaded], lengths: Mapping[str, str | None]) -> None:
-        """Take them."""
-        self._parts = parts
-        self._lengths = lengths
-
-    def kept(self, turn: int, batch: CheckedBatch, name: str) -> NDArray[Any]:
-        """Return a copy of what came for a port; waits for NDArrays.
-
-        Raises:
-            MXNetError: It was an output of a pass that failed.
-        """
-        found = [part.kept(name) for part in self._parts]
-        length = self._lengths[name]
-        if length is None:
-            return np.concatenate(found)
-        whole = np.zeros((batch.rows, batch.longest[length], *found[0].shape[2:]), found[0].dtype)
-        begin = 0
-        for part in found:
-            whole[begin : begin + len(part), : part.shape[1]] = part
-            begin += len(part)
-        return whole
 
 
 class DataParallel:
@@ -173,14 +115,10 @@ class DataParallel:
 
     def _cut(self, batch: CheckedBatch) -> list[tuple[int, CheckedBatch]]:
         """Return the rows of each device that has some, and where they begin."""
-        found, begin = [], 0
-        for number, rows in enumerate(shares(batch.rows, len(self._executors))):
-            if rows:
-                part = batch.between(begin, begin + rows)
-                if batch.form is not None:
-                    part.form = self._forms.setdefault((batch.form, number), object())
-                found.append((begin, part))
-            begin += rows
+        found = cut(batch, len(self._executors))
+        if batch.form is not None:
+            for number, (_, part) in enumerate(found):
+                part.form = self._forms.setdefault((batch.form, number), object())
         return found
 
     def load(self, batch: CheckedBatch) -> Loaded:
@@ -308,18 +246,6 @@ class DataParallel:
             )
             found[port] = InputGradientHandle(spec, array, collect, self._clock)
         return found
-
-
-def check_in_parallel(batch: CheckedBatch) -> None:
-    """Check that a batch can be split over devices.
-
-    Raises:
-        BatchError: It cannot.
-    """
-    if batch.carry_at is not None:
-        raise BatchError(
-            "the batch does not fit:\n  windows that overlap are not split over devices: take stream(..., overlap=0)"
-        )
 
 
 def _copying_all(source: ParameterStore, target: ParameterStore) -> Calls:

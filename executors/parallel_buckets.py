@@ -12,9 +12,10 @@ from .bound import Shared
 from .bucketed import Buckets, bucket_of
 from .buckets import Policy
 from .checked import CheckedBatch
-from .data_parallel import DataParallel, check_in_parallel, shares
+from .data_parallel import DataParallel
 from .inputs import check_rows
 from .passes import Passes, Queueing
+from .shares import check_can_be_split, shares
 from .state_table import StateTable
 from .ways import Way
 
@@ -59,7 +60,7 @@ class ParallelBuckets(Buckets):
             Error: It is closed.
         """
         self._cache.check_open()
-        check_in_parallel(batch)
+        check_can_be_split(batch)
         bucket = self._bucket(batch)
         key = tuple(bucket.items()), heads
         found = self._parallel.get(key)
