@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 
 from .._mxnet import mx
-from ..errors import BatchError
+from ..errors import BatchError, UnknownNameError
 from ..plans.lowering import Head
 from .bound import Shared
 from .bucketed import Buckets, bucket_of
@@ -124,7 +124,8 @@ class ParallelBuckets(Buckets):
         super().release(bucket)
         self._let_go()
         for part in self._others:
-            part.release(bucket)
+            with contextlib.suppress(UnknownNameError):  # it has had no row of such a bucket
+                part.release(bucket)
 
     def close(self) -> None:
         """Release everything and give the memory back; every other call is an Error then."""

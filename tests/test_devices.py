@@ -300,6 +300,19 @@ def test_the_trainer_tells_its_devices_and_what_becomes_of_a_batch() -> None:
     assert trainer.current_loss().step == 2
 
 
+def test_a_bucket_that_some_devices_have_had_no_row_of_can_be_released() -> None:
+    alone, together = pair(PLAN, 3, buckets=mxt.buckets.Multiple(4))
+    for trainer in (alone, together):
+        trainer.update(batch_of(PLAN, [3]))
+        trainer.buckets.release({"t": 4})
+        assert trainer.buckets.report().buckets[0].bytes_planned == 0
+        trainer.update(batch_of(PLAN, [2, 4, 1]))
+    assert_alike(alone, together)
+    with pytest.raises(mxt.UnknownNameError, match=r"\{'t': 8\}"):
+        together.buckets.release({"t": 8})
+    assert_alike(alone, together)  # whose graphs are there still
+
+
 # Bad input
 
 
