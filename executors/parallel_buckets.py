@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from .._mxnet import mx
 from ..errors import BatchError, UnknownNameError
 from ..plans.lowering import Head
+from .blueprint import Bucket
 from .bound import Shared
 from .bucketed import Buckets, bucket_of
 from .buckets import Policy
@@ -15,7 +16,7 @@ from .checked import CheckedBatch
 from .data_parallel import DataParallel
 from .inputs import check_rows
 from .passes import Passes, Queueing
-from .shares import check_can_be_split, shares
+from .shares import check_can_be_split, cut, shares
 from .state_table import StateTable
 from .ways import Way
 
@@ -84,10 +85,26 @@ class ParallelBuckets(Buckets):
         return bucket
 
     def way(self, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> Way:
-        """Return where the rows of the first device would go for training; binds nothing."""
-        bucket = self._bucket(batch)
-        rows = shares(batch.rows, self._devices)[0]
-        return super().way(batch.between(0, rows), heads)._replace(batch_size=self.batch_size(bucket))
+        """Return where a batch would go for training, and what that takes on the first device; binds nothing.
+
+        Raises:
+            BatchError: No bucket holds an example, the bucket has fewer rows, or the batch cannot be split.
+            Error: It is closed.
+        """
+        self._cache.check_open()
+        check_can_be_split(batch)
+        lengths, devices = self._bucket(batch), self._devices
+        graphs = [
+            (part, Bucket.holding(rows, part.own_rows(lengths), lengths, True, heads))
+            for part, (_, rows) in zip((self, *self._others), cut(batch, devices))
+        ]
+        first = self._way([graphs[0][1]])
+        return first._replace(
+            batch_size=self.batch_size(lengths),
+            masked=any(graph.padded for _, graph in graphs),
+            bound=all(part.has(graph) for part, graph in graphs),
+            resized=lambda rows: first.resized(shares(rows, devices)[0]),
+        )
 
     def bind_known(self) -> None:
         """Bind the graphs for full batches of the one bucket, if there is only one."""

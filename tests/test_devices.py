@@ -300,6 +300,22 @@ def test_the_trainer_tells_its_devices_and_what_becomes_of_a_batch() -> None:
     assert trainer.current_loss().step == 2
 
 
+@pytest.mark.parametrize("lengths", [[1, 1, 1, 7], [8, 8, 8, 8], [8, 8, 8, 7], [2, 6]])
+def test_what_is_told_of_a_batch_is_what_its_step_does(lengths: list[int]) -> None:
+    trainer = mxt.Trainer(PLAN, mxt.SGD(0.1), 4, devices=DEVICES[2], buckets=mxt.buckets.Multiple(4))
+    trainer.update(batch_of(PLAN, [8] * 4))
+    batch = batch_of(PLAN, lengths)
+    told = trainer.explain(batch)
+    known = lengths == [8] * 4
+    assert (dict(told.bucket), told.batch_size, told.rows) == ({"t": 8}, 4, len(lengths))
+    assert (told.masked, told.bound) == (not known, known)
+    assert told.padding == pytest.approx(1 - sum(lengths) / (4 * 8))
+    trainer.update(batch)
+    report = trainer.buckets.report()
+    assert [dict(found.lengths) for found in report.buckets] == [{"t": 8}]
+    assert trainer.explain(batch).bound
+
+
 def test_a_bucket_that_some_devices_have_had_no_row_of_can_be_released() -> None:
     alone, together = pair(PLAN, 3, buckets=mxt.buckets.Multiple(4))
     for trainer in (alone, together):
