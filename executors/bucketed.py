@@ -76,7 +76,7 @@ class Buckets(Resource):
         self._segmented: dict[tuple[Head, ...] | None, Segmented] = {}
         shared.rows = most_rows(policy, batch_size, self.plan)
         known = policy.known(self.plan.lengths)
-        sizes = [(self.own_rows(bucket), bucket) for bucket in known]
+        sizes = [(self.own_rows(bucket), bucket) for bucket in known if self.own_rows(bucket)]
         self._largest = max(sizes, key=lambda size: size[0] * sum(size[1].values()), default=None)
 
     def batch_size(self, bucket: Mapping[str, int]) -> int:
@@ -87,7 +87,7 @@ class Buckets(Resource):
         return size
 
     def own_rows(self, bucket: Mapping[str, int]) -> int:
-        """Return the number of rows of a bucket that this device takes."""
+        """Return the number of rows of a bucket that this device takes; 0 where there are fewer than devices."""
         return shares(self.batch_size(bucket), self._devices)[self._device]
 
     def has(self, graph: Bucket) -> bool:
@@ -235,7 +235,9 @@ class Buckets(Resource):
             if longest:
                 self._in_segments(self.policy, None).bind(longest)
         elif len(known) == 1 or not self.plan.lengths:
-            self.executor(known[0] if known else {}).bind()
+            bucket = known[0] if known else {}
+            if self.own_rows(bucket):
+                self.executor(bucket).bind()
 
     def report(self) -> BucketedReport:
         """Return what went through each bucket, and what each holds.

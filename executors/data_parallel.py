@@ -38,7 +38,7 @@ class DataParallel:
 
     Args:
         shared: What the graphs of each device share; the first has the trainer's own arrays.
-        executors: The executor of the bucket on each device.
+        executors: The executor of the bucket on each device; on the first ones where it has fewer rows than devices.
         heads: What they compute; None: all outputs of the plan.
         table: The states that are carried from pass to pass, on the first device, if any are.
 

@@ -66,7 +66,7 @@ class ParallelBuckets(Buckets):
         key = tuple(bucket.items()), heads
         found = self._parallel.get(key)
         if found is None:
-            executors = [part.executor(bucket) for part in (self, *self._others)]
+            executors = [part.executor(bucket) for part in (self, *self._others) if part.own_rows(bucket)]
             found = self._parallel[key] = DataParallel(self._all_shared, executors, heads, self._table)
         found.prepare(batch)
         self._last = found

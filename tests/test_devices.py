@@ -22,7 +22,7 @@ PLAN = plan_of(LAYERS["lstm"])
 DEVICES = {2: ["cpu:0", "cpu:1"], 3: ["cpu:2", "cpu:0", "cpu:1"]}
 
 
-def pair(plan: mxt.Plan, devices: int = 2, rows: int = ROWS, **options: Any) -> tuple[mxt.Trainer, mxt.Trainer]:
+def pair(plan: mxt.Plan, devices: int = 2, rows: int | None = ROWS, **options: Any) -> tuple[mxt.Trainer, mxt.Trainer]:
     """Return a trainer on one device, and one on several."""
     optimizer = options.pop("optimizer", mxt.SGD(0.1, momentum=0.9))
     alone = mxt.Trainer(plan, optimizer, rows, **options)
@@ -91,6 +91,20 @@ def test_two_runs_on_the_same_devices_have_the_same_bits() -> None:
         for trainer in (first, second):
             trainer.update(batch_of(PLAN, [5, 5, 3, 2, 4], number))
     assert_same(values_of(first.arrays), values_of(second.arrays))
+
+
+@pytest.mark.parametrize("devices", DEVICES)
+@pytest.mark.parametrize("steps", [(12,), (4, 12)])
+def test_devices_rest_where_a_bucket_has_fewer_rows_than_devices(steps: tuple[int, ...], devices: int) -> None:
+    policy = mxt.buckets.Tokens(16, mxt.buckets.Fixed(steps))
+    alone, together = pair(PLAN, devices, None, buckets=policy)
+    assert policy.batch_size({"t": 12}) == 1 < devices
+    for number, lengths in enumerate([[11], [4, 2, 3, 4][: 16 // steps[0]], [12], [3]]):
+        batch = batch_of(PLAN, lengths, number)
+        assert together.explain(batch).rows == len(lengths)
+        for trainer in (alone, together):
+            trainer.update(batch)
+        assert_alike(alone, together)
 
 
 @pytest.mark.parametrize("devices", DEVICES)
