@@ -13,7 +13,7 @@ from .bound import Shared
 from .bucketed import Buckets, bucket_of
 from .buckets import Policy
 from .checked import CheckedBatch
-from .data_parallel import DataParallel
+from .data_parallel import DataParallel, Traffic
 from .inputs import check_rows
 from .passes import Passes, Queueing
 from .shares import check_can_be_split, cut, shares
@@ -49,7 +49,8 @@ class ParallelBuckets(Buckets):
             Buckets(other, policy, batch_size, True, bytes_kept, device=(number, count))
             for number, other in enumerate(shared[1:], 1)
         ]
-        self._all_shared, self._table = shared, table
+        self._shared, self._table = shared, table
+        self._traffic: list[Traffic] = []
         self._parallel: dict[tuple[object, tuple[Head, ...] | None], DataParallel] = {}
         self._last: DataParallel | None = None
 
@@ -67,10 +68,20 @@ class ParallelBuckets(Buckets):
         found = self._parallel.get(key)
         if found is None:
             executors = [part.executor(bucket) for part in (self, *self._others) if part.own_rows(bucket)]
-            found = self._parallel[key] = DataParallel(self._all_shared, executors, heads, self._table)
+            found = DataParallel(self._shared[0], self._between(), executors, heads, self._table)
         found.prepare(batch)
         self._last = found
+        if key not in self._parallel:
+            self._parallel[key] = found
+            self._drop_unbound()
         return found, found
+
+    def _between(self) -> list[Traffic]:
+        """Return what goes between the first device and each of the others, the same for all buckets."""
+        if not self._traffic:
+            first, *others = (shared.store for shared in self._shared)
+            self._traffic = [Traffic.between(first, other) for other in others]
+        return self._traffic
 
     def _bucket(self, batch: CheckedBatch) -> Mapping[str, int]:
         """Return the bucket that holds a batch.
@@ -113,7 +124,7 @@ class ParallelBuckets(Buckets):
         super().bind_known()
 
     @property
-    def last(self) -> Passes | None:
+    def last(self) -> DataParallel | None:
         """What has the last pass, as long as its graphs are there."""
         return self._last if self._last is not None and self._last.is_bound() else None
 
@@ -139,10 +150,10 @@ class ParallelBuckets(Buckets):
             ArgumentError: It is no mapping.
         """
         super().release(bucket)
-        self._let_go()
         for part in self._others:
             with contextlib.suppress(UnknownNameError):  # it has had no row of such a bucket
                 part.release(bucket)
+        self._drop_unbound()
 
     def close(self) -> None:
         """Release everything and give the memory back; every other call is an Error then."""
@@ -152,5 +163,11 @@ class ParallelBuckets(Buckets):
         super().close()
 
     def _let_go(self) -> None:
+        self._traffic = []  # errors of MXNet stick to its arrays too
         self._parallel.clear()
         self._last = None
+
+    def _drop_unbound(self) -> None:
+        """Let go of what brings the outputs of graphs together that have gone."""
+        self._parallel = {key: found for key, found in self._parallel.items() if found.has_graphs}
+        self._last = self.last

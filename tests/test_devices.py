@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from segment_cases import LAYERS, batch_of, plan_of, worst
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
+from mxtrainer.executors import forms, parallel_buckets
+from mxtrainer.executors.data_parallel import DataParallel, Traffic
+from mxtrainer.executors.store import ParameterStore
 
 EXACT = 1e-11  # of the largest number, in float64
 ROWS = 5
@@ -334,13 +338,66 @@ def test_a_bucket_that_some_devices_have_had_no_row_of_can_be_released() -> None
     alone, together = pair(PLAN, 3, buckets=mxt.buckets.Multiple(4))
     for trainer in (alone, together):
         trainer.update(batch_of(PLAN, [3]))
-        trainer.buckets.release({"t": 4})
+        trainer.update(batch_of(PLAN, [7, 5]))
+        trainer.buckets.release({"t": 4})  # not that of the outputs
         assert trainer.buckets.report().buckets[0].bytes_planned == 0
+    assert_alike(alone, together)
+    for trainer in (alone, together):
         trainer.update(batch_of(PLAN, [2, 4, 1]))
     assert_alike(alone, together)
-    with pytest.raises(mxt.UnknownNameError, match=r"\{'t': 8\}"):
-        together.buckets.release({"t": 8})
+    with pytest.raises(mxt.UnknownNameError, match=r"\{'t': 12\}"):
+        together.buckets.release({"t": 12})
     assert_alike(alone, together)  # whose graphs are there still
+
+
+# Memory
+
+
+def test_what_is_kept_does_not_grow_with_the_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: weakref.WeakSet[DataParallel] = weakref.WeakSet()
+    copies = []
+
+    class Noted(DataParallel):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.add(self)
+
+    def between(first: ParameterStore, other: ParameterStore) -> Traffic:
+        copies.append(Traffic(*traffic(first, other)))
+        return copies[-1]
+
+    traffic = Traffic.between
+    monkeypatch.setattr(parallel_buckets, "DataParallel", Noted)
+    monkeypatch.setattr(Traffic, "between", between)
+    plan = mxt.compile_plan(
+        mxt.NetChain([mxt.BasicRecurrent(1), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Scalar())})
+    )
+    alone, together = pair(plan, rows=2, bytes_kept=1)
+    for steps in (*range(1, 31), 7, 8, 7):
+        batch = {"Input": np.ones((2, steps)), "Target": np.ones((2, steps, 1))}
+        for trainer in (alone, together):
+            trainer.update(batch)
+        assert len(made) <= 2
+    assert len(copies) == 1
+    assert worst(values_of(together.arrays), values_of(alone.arrays)) < 1e-5
+
+
+def test_forms_of_batches_are_forgotten(linear_plan: mxt.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    met: weakref.WeakSet[forms.Form] = weakref.WeakSet()
+
+    class Noted(forms.Form):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            met.add(self)
+
+    monkeypatch.setattr(forms, "MOST", 2)
+    monkeypatch.setattr(forms, "Form", Noted)
+    together = pair(linear_plan, rows=6)[1]
+    for rows in (*range(1, 7), *range(1, 7)):
+        for dtype in ("float32", "float64"):
+            together.update({"Input": np.ones(rows, dtype), "Target": np.ones(rows, dtype)})
+            together.current_loss()
+    assert 0 < len(met) <= 4
 
 
 # Bad input
