@@ -95,6 +95,7 @@ class DataParallel:
         self.trained_ports: tuple[str, ...] = ()
         self._outputs: dict[str, Any] = {}
         self._begun: dict[str, Any] = {}
+        self._taking: dict[str, tuple[Any, Callable[[], None]]] = {}  # by port, with the array of the table
         self._places: Staging | None = None
         self._slots, self._turn = shared.buffers.slots, 0
         self._shares: list[Share] = []  # of the batch that was loaded last
@@ -194,9 +195,18 @@ class DataParallel:
             staging.place(ANEW, slot, places.anew, places)
         for port, begun in self._begun.items():
             if port in loaded.batch.left_out:
-                prepared("take", [self._table.arrays[port], staging.arrays[BEGINS]], [begun], axis=0, mode="clip")()
+                self._take(port, self._table.arrays[port], begun)
                 for share in self._shares:
                     share.bound.take(port, begun[share.begin : share.begin + share.loaded.batch.rows])
+
+    def _take(self, port: str, table: Any, begun: Any) -> None:
+        """Queue the states that rows begin with, out of the table."""
+        known, take = self._taking.get(port, (None, None))
+        if take is None or known is not table:  # the table has grown
+            assert self._places is not None  # as for all that carry
+            take = prepared("take", [table, self._places.arrays[BEGINS]], [begun], axis=0, mode="clip")
+            self._taking[port] = table, take
+        take()
 
     def queue(self, _: object, loaded: Loaded) -> None:
         """Count a pass, and queue its forward pass on all devices."""

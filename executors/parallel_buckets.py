@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .._mxnet import mx
 from ..errors import BatchError, UnknownNameError
@@ -127,6 +127,12 @@ class ParallelBuckets(Buckets):
     def last(self) -> DataParallel | None:
         """What has the last pass, as long as its graphs are there."""
         return self._last if self._last is not None and self._last.is_bound() else None
+
+    def call_before_eviction(self, method: Callable[[], None]) -> None:
+        """Have the method of an object called before graphs go for lack of room, as long as that object lives."""
+        super().call_before_eviction(method)
+        for part in self._others:
+            part.call_before_eviction(method)
 
     def forget(self) -> None:
         """Let go of all graphs and of the memory of inputs; waits, as errors of MXNet stick to arrays until then."""

@@ -16,7 +16,7 @@ from segment_cases import LAYERS, batch_of, plan_of, worst
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
-from mxtrainer.executors import forms, parallel_buckets
+from mxtrainer.executors import capi, data_parallel, forms, parallel_buckets
 from mxtrainer.executors.data_parallel import DataParallel, Traffic
 from mxtrainer.executors.store import ParameterStore
 
@@ -124,6 +124,37 @@ def test_carried_states_go_with_their_rows_and_streams(devices: int) -> None:
     assert list(together.state) == list(alone.state)
     for stream in alone.state:
         assert worst(together.state[stream], alone.state[stream]) < EXACT
+
+
+def test_the_way_out_of_the_state_table_is_made_once_and_again_where_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def noting(name: str, *arguments: Any, **attributes: Any) -> Any:
+        made.append(name)
+        return capi.prepared(name, *arguments, **attributes)
+
+    monkeypatch.setattr(data_parallel, "prepared", noting)
+    alone, together = pair(PLAN, carry=True)
+    ways = [len(PLAN.states)] * 3 + [2 * len(PLAN.states)] * 2
+    for number, count in enumerate(ways):
+        streams = [f"{stream} {number // 3}" for stream in range(ROWS)]
+        for trainer in (alone, together):
+            trainer.update(batch_of(PLAN, [4] * ROWS, number), streams=streams)
+        assert made.count("take") == count
+    assert_alike(alone, together)
+    for stream in alone.state:
+        assert worst(together.state[stream], alone.state[stream]) < EXACT
+
+
+def test_rows_that_are_missing_begin_at_no_state_of_an_earlier_step() -> None:
+    alone, together = pair(PLAN, carry=True, on_nan="skip")
+    bad = {**batch_of(PLAN, [4] * ROWS), **{port: np.zeros((ROWS, 3)) for port in PLAN.states}}
+    bad["first.State"][ROWS - 1] = np.nan
+    for trainer in (alone, together):
+        trainer.update(bad)
+        trainer.update(batch_of(PLAN, [4] * 3, 1))
+    assert together.stats().skipped == alone.stats().skipped == (1,)
+    assert_alike(alone, together)
 
 
 def test_outputs_of_the_step_before_are_inputs_of_the_next(state_plan: mxt.Plan) -> None:
@@ -380,6 +411,21 @@ def test_what_is_kept_does_not_grow_with_the_buckets(monkeypatch: pytest.MonkeyP
         assert len(made) <= 2
     assert len(copies) == 1
     assert worst(values_of(together.arrays), values_of(alone.arrays)) < 1e-5
+
+
+def test_whoever_is_to_know_hears_of_graphs_that_go_on_any_device() -> None:
+    class Heard:
+        times = 0
+
+        def hear(self) -> None:
+            self.times += 1
+
+    heard, buckets = Heard(), pair(PLAN, 3)[1].buckets
+    assert isinstance(buckets, parallel_buckets.ParallelBuckets)
+    buckets.call_before_eviction(heard.hear)
+    for part in (buckets, *buckets._others):
+        part._cache.before_eviction()
+    assert heard.times == 3
 
 
 def test_forms_of_batches_are_forgotten(linear_plan: mxt.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
