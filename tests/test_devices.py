@@ -381,6 +381,18 @@ def test_a_bucket_that_some_devices_have_had_no_row_of_can_be_released() -> None
     assert_alike(alone, together)  # whose graphs are there still
 
 
+def test_a_staged_batch_outlives_the_release_of_its_bucket() -> None:
+    alone, together = pair(PLAN, buckets=mxt.buckets.Multiple(4))
+    for trainer in (alone, together):
+        trainer.update(batch_of(PLAN, [2, 3]))
+        trainer.stage(batch_of(PLAN, [4, 1], 1))
+        trainer.current_loss()
+        trainer.buckets.release({"t": 4})
+        trainer.update()
+        trainer.update(batch_of(PLAN, [3], 2))
+    assert_alike(alone, together)
+
+
 # Memory
 
 
