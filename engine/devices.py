@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..arrays import as_context
@@ -10,9 +11,9 @@ from ..errors import ArgumentError
 from ..executors.bound import Shared
 from ..executors.bucketed import Buckets
 from ..executors.buckets import Policy
-from ..executors.data_parallel import shares
 from ..executors.parallel_buckets import ParallelBuckets
 from ..executors.room import Room
+from ..executors.shares import shares
 from ..executors.staging import InputBuffers
 from ..executors.store import ParameterStore
 from ..executors.threads import use_one_thread
@@ -43,8 +44,8 @@ def contexts_of(device: object, devices: object) -> list[Any]:
     return found
 
 
-def check_in_parallel(contexts: Sequence[Any], batch_size: int | None, excluded: dict[str, bool]) -> None:
-    """Check that rows can be split over devices, where there are several.
+def check_goes_with_devices(contexts: Sequence[Any], batch_size: int | None, excluded: dict[str, bool]) -> None:
+    """Check that a trainer's arguments go with several devices, where there are several.
 
     Args:
         contexts: The devices.
@@ -52,7 +53,7 @@ def check_in_parallel(contexts: Sequence[Any], batch_size: int | None, excluded:
         excluded: What goes with one device alone, and whether it is asked for.
 
     Raises:
-        ArgumentError: They cannot.
+        ArgumentError: They do not.
     """
     if len(contexts) < 2:
         return
@@ -89,10 +90,9 @@ def buckets_on(
     if contexts[0].device_type == "cpu":
         for context in contexts:
             use_one_thread(context)
-    table, shared.table = shared.table, None  # states come together on the first device
-    shared.one_thread = True
-    others = [_beside(shared, context) for context in contexts[1:]]
-    return ParallelBuckets([shared, *others], policy, batch_size, bytes_kept, table)
+    first = replace(shared, table=None, one_thread=True)  # states come together on the first device
+    others = [_beside(first, context) for context in contexts[1:]]
+    return ParallelBuckets([first, *others], policy, batch_size, bytes_kept, shared.table)
 
 
 def _beside(first: Shared, context: Any) -> Shared:

@@ -26,7 +26,7 @@ from ..plans.plan import Plan
 from ..tensor_file import TensorFile
 from .checkpoint import KEY, Description, check_tensors
 from .described import Described
-from .devices import buckets_on, check_in_parallel, contexts_of, rows_of_first
+from .devices import buckets_on, check_goes_with_devices, contexts_of, rows_of_first
 from .distributed import exchange_of
 from .evaluation import Evaluation, Evaluator
 from .forecast import fixed_parts
@@ -161,7 +161,7 @@ class Trainer(Described):
             "memory_budget=": memory_budget is not None,
             "carry= of states whose start is learned": learned,
         }
-        check_in_parallel(contexts, rows, alone)
+        check_goes_with_devices(contexts, rows, alone)
         size, policy, room = sizes_of(
             plan,
             batch_size,

@@ -183,7 +183,10 @@ class Bound:
         self.carried.feed(loaded.slot, places, tuple(port for port in loaded.batch.left_out if port in carry))
 
     def take(self, port: str, rows: Any) -> None:
-        """Queue a copy of an NDArray, ``(rows, *item)``, to where the batch that was loaded last left a port out."""
+        """Queue a copy of an NDArray, ``(rows, *item)``, to where the batch that was loaded last left a port out.
+
+        Rows that are missing keep the initial values that `load` has filled the port with.
+        """
         self._staging.forget(port)
         rows.copyto(self._staging.arrays[port][: rows.shape[0]])
 

@@ -19,7 +19,6 @@ from .bucket_report import BucketedReport, padding_of, report_of_bucket
 from .buckets import Cut, Exact, Fixed, Policy
 from .cache import Cache, Entry
 from .checked import CheckedBatch
-from .data_parallel import shares
 from .executor import Executor, check_input_gradients, room_of, share
 from .graph_memory import GraphMemory
 from .inputs import Beside, Limits, check_batch, check_rows
@@ -27,6 +26,7 @@ from .passes import Passes, Queueing
 from .room import Room
 from .segment_buckets import SegmentBuckets
 from .segmented import Segmented, check_in_segments
+from .shares import shares
 from .store import ParameterStore
 from .ways import Way
 
@@ -76,7 +76,7 @@ class Buckets(Resource):
         self._segmented: dict[tuple[Head, ...] | None, Segmented] = {}
         shared.rows = most_rows(policy, batch_size, self.plan)
         known = policy.known(self.plan.lengths)
-        sizes = [(self._rows(bucket), bucket) for bucket in known]
+        sizes = [(self.own_rows(bucket), bucket) for bucket in known if self.own_rows(bucket)]
         self._largest = max(sizes, key=lambda size: size[0] * sum(size[1].values()), default=None)
 
     def batch_size(self, bucket: Mapping[str, int]) -> int:
@@ -86,9 +86,13 @@ class Buckets(Resource):
         assert size is not None  # by check_batch_size
         return size
 
-    def _rows(self, bucket: Mapping[str, int]) -> int:
-        """Return the number of rows of a bucket that this device takes."""
+    def own_rows(self, bucket: Mapping[str, int]) -> int:
+        """Return the number of rows of a bucket that this device takes; 0 where there are fewer than devices."""
         return shares(self.batch_size(bucket), self._devices)[self._device]
+
+    def has(self, graph: Bucket) -> bool:
+        """Tell whether a graph is bound."""
+        return self._cache.has(graph)
 
     def executor(self, lengths: Mapping[str, int]) -> Executor:
         """Return the executor of the smallest bucket that holds these lengths; made if it is not there.
@@ -105,7 +109,7 @@ class Buckets(Resource):
         key = tuple(bucket.items())
         found = self._executors.get(key)
         if found is None:
-            found = Executor(self._cache, self._rows(bucket), bucket, self._training, self._largest)
+            found = Executor(self._cache, self.own_rows(bucket), bucket, self._training, self._largest)
             self._executors[key] = found
         return found
 
@@ -173,18 +177,29 @@ class Buckets(Resource):
             parts = cut.cut(batch)
             buckets, segments, steps = cut.of_batch(batch), len(parts), cut.whole(parts).lengths[0][1]
             between = cut.bytes_between(batch.longest[cut.length], self.store.gradients.bytes)
-        else:
-            executor = self.executor_for(batch)
-            buckets = [Bucket.holding(batch, executor.batch_size, executor.lengths, True, heads)]
-            steps, segments, between = sum(executor.lengths.values()), 1, 0
+            return self._way(buckets, steps, segments, between)
+        executor = self.executor_for(batch)
+        return self._way([Bucket.holding(batch, executor.batch_size, executor.lengths, True, heads)])
+
+    def _way(self, buckets: Sequence[Bucket], steps: int | None = None, segments: int = 1, between: int = 0) -> Way:
+        """Return the way through the graphs of some buckets.
+
+        Args:
+            buckets: The buckets, those that take most first.
+            steps: How many steps a row has with its padding; None: those of the one bucket.
+            segments: How many segments a batch is cut into; 1: none.
+            between: What is kept between them.
+        """
         graphs = [self._cache.memory(bucket) for bucket in buckets]
 
         def resized(rows: int) -> list[GraphMemory]:
             return [self._cache.would_take(bucket._replace(batch_size=rows)) for bucket in buckets]
 
         first = buckets[0]
+        lengths = dict(first.lengths)
+        steps = sum(lengths.values()) if steps is None else steps
         masked, bound = any(bucket.padded for bucket in buckets), all(map(self._cache.has, buckets))
-        return Way(dict(first.lengths), first.batch_size, steps, segments, masked, bound, between, graphs, resized)
+        return Way(lengths, first.batch_size, steps, segments, masked, bound, between, graphs, resized)
 
     def _cutting(self, batch: CheckedBatch) -> Cut | None:
         """Return how a batch is cut into segments, None where it is not.
@@ -220,7 +235,9 @@ class Buckets(Resource):
             if longest:
                 self._in_segments(self.policy, None).bind(longest)
         elif len(known) == 1 or not self.plan.lengths:
-            self.executor(known[0] if known else {}).bind()
+            bucket = known[0] if known else {}
+            if self.own_rows(bucket):
+                self.executor(bucket).bind()
 
     def report(self) -> BucketedReport:
         """Return what went through each bucket, and what each holds.

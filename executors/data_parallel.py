@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..arrays import ArraySpec
-from ..errors import BatchError
 from ..mappings import FrozenMapping
 from ..plans.lowering import Head
 from .blueprint import Bucket
@@ -27,6 +25,7 @@ from .handles import ArrayHandle, InputGradientHandle, OutputHandle, output_hand
 from .host_memory import zeros
 from .indices import IndexCheck
 from .loaded import Loaded
+from .shares import Share, SharesKept, cut
 from .staging import InputBuffers, Staging
 from .state_table import Places, StateTable
 from .store import ParameterStore
@@ -34,69 +33,35 @@ from .store import ParameterStore
 Calls = list[Callable[[], None]]
 
 
-def shares(rows: int, devices: int) -> list[int]:
-    """Return how many rows each device takes: as many as the others, or one more where it comes first.
-
-    Example:
-        >>> shares(8, 3)
-        [3, 3, 2]
-    """
-    return [-(-(rows - number) // devices) for number in range(devices)]
-
-
-class Share(NamedTuple):
-    """The rows of a batch that one device takes.
+class Traffic(NamedTuple):
+    """What goes between the first device and another one at each pass.
 
     Attributes:
-        number: Which device it is, from 0.
-        begin: The first row.
-        bound: The graph that they go through.
-        loaded: The rows on their way.
+        arrays: Queues copies of the first one's parameters and auxiliary arrays to the other one.
+        gradients: Queues the sum of both ones' gradients, which the first one has then.
     """
 
-    number: int
-    begin: int
-    bound: Bound
-    loaded: Loaded
+    arrays: Calls
+    gradients: Calls
 
-
-class SharesKept:
-    """Who has what came with the shares of a batch.
-
-    Args:
-        parts: The shares on their way.
-        lengths: The length name of each port that is a sequence.
-    """
-
-    def __init__(self, parts: Sequence[Loaded], lengths: Mapping[str, str | None]) -> None:
-        """Take them."""
-        self._parts = parts
-        self._lengths = lengths
-
-    def kept(self, turn: int, batch: CheckedBatch, name: str) -> NDArray[Any]:
-        """Return a copy of what came for a port; waits for NDArrays.
-
-        Raises:
-            MXNetError: It was an output of a pass that failed.
-        """
-        found = [part.kept(name) for part in self._parts]
-        length = self._lengths[name]
-        if length is None:
-            return np.concatenate(found)
-        whole = np.zeros((batch.rows, batch.longest[length], *found[0].shape[2:]), found[0].dtype)
-        begin = 0
-        for part in found:
-            whole[begin : begin + len(part), : part.shape[1]] = part
-            begin += len(part)
-        return whole
+    @staticmethod
+    def between(first: ParameterStore, other: ParameterStore) -> Traffic:
+        """Prepare it, with memory on the first device for the other one's gradients."""
+        pairs = [(first.parameters.array, other.parameters.array), (first.auxiliary.array, other.auxiliary.array)]
+        arrays = [prepared("_copyto", [own], [theirs]) for own, theirs in pairs if own is not None]
+        own, theirs = first.gradients.array, other.gradients.array
+        copy = zeros(own.shape, own.context, np.dtype(own.dtype).name)
+        adding = prepared("elemwise_add", [own, copy], [own])
+        return Traffic(arrays, [prepared("_copyto", [theirs], [copy]), adding])
 
 
 class DataParallel:
     """Passes of batches through the graphs of one bucket on several devices.
 
     Args:
-        shared: What the graphs of each device share; the first has the trainer's own arrays.
-        executors: The executor of the bucket on each device.
+        shared: What the graphs of the first device share, which has the trainer's own arrays.
+        traffic: What goes between it and each of the others.
+        executors: The executor of the bucket on each device; on the first ones where it has fewer rows than devices.
         heads: What they compute; None: all outputs of the plan.
         table: The states that are carried from pass to pass, on the first device, if any are.
 
@@ -110,16 +75,17 @@ class DataParallel:
 
     def __init__(
         self,
-        shared: Sequence[Shared],
+        shared: Shared,
+        traffic: Sequence[Traffic],
         executors: Sequence[Executor],
         heads: tuple[Head, ...] | None,
         table: StateTable | None,
     ) -> None:
         """Allocate nothing that depends on a graph yet."""
-        first = shared[0]
-        self._executors, self._heads, self._table = executors, heads, table
-        self._store, self._clock = first.store, first.clock
-        self.plan = first.store.plan
+        self._traffic, self._executors = traffic, executors
+        self._heads, self._table = heads, table
+        self._store, self._clock = shared.store, shared.clock
+        self.plan = shared.store.plan
         self._rows = sum(executor.batch_size for executor in executors)
         self._lengths = executors[0].lengths
         self.bucket = Bucket(self._rows, tuple(self._lengths.items()), heads=heads)
@@ -129,25 +95,30 @@ class DataParallel:
         self.trained_ports: tuple[str, ...] = ()
         self._outputs: dict[str, Any] = {}
         self._begun: dict[str, Any] = {}
+        self._taking: dict[str, tuple[Any, Callable[[], None]]] = {}  # by port, with the array of the table
         self._places: Staging | None = None
-        self._slots, self._turn = first.buffers.slots, 0
+        self._slots, self._turn = shared.buffers.slots, 0
         self._shares: list[Share] = []  # of the batch that was loaded last
         self._bounds: list[weakref.ref[Bound]] = []  # that have run last: a graph may be released meanwhile
         self._batch = CheckedBatch()
-        self._forms: dict[tuple[object, int], object] = {}
+        self._forms: weakref.WeakKeyDictionary[Any, list[object]] = weakref.WeakKeyDictionary()  # of shares
         self._gathering: weakref.WeakKeyDictionary[Bound, dict[int, Calls]] = weakref.WeakKeyDictionary()
-        self._spreading = [_copying_all(first.store, other.store) for other in shared[1:]]
-        gradients = first.store.gradients.array
-        self._adding = [_adding(other.store.gradients.array, gradients) for other in shared[1:]]
 
     def prepare(self, batch: CheckedBatch) -> None:
         """Bind the graphs for a batch, those that are not there."""
-        bounds = [
-            executor.bound_for(part, True, self._heads)
-            for executor, (_, part) in zip(self._executors, self._cut(batch))
-        ]
+        bounds = [self._graph_for(part, number) for number, (_, part) in enumerate(self._cut(batch))]
         if not self._outputs:
             self._allocate(bounds[0])
+
+    def _graph_for(self, part: CheckedBatch, number: int) -> Bound:
+        bound = self._executors[number].bound_for(part, True, self._heads)
+        self._gathering.setdefault(bound, {})
+        return bound
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether a graph of it is there, or a batch on its way through some."""
+        return bool(self._shares or self._gathering)
 
     def _allocate(self, bound: Bound) -> None:
         """Allocate what the shares come together in."""
@@ -173,21 +144,20 @@ class DataParallel:
 
     def _cut(self, batch: CheckedBatch) -> list[tuple[int, CheckedBatch]]:
         """Return the rows of each device that has some, and where they begin."""
-        found, begin = [], 0
-        for number, rows in enumerate(shares(batch.rows, len(self._executors))):
-            if rows:
-                part = batch.between(begin, begin + rows)
-                if batch.form is not None:
-                    part.form = self._forms.setdefault((batch.form, number), object())
-                found.append((begin, part))
-            begin += rows
+        found = cut(batch, len(self._executors))
+        if batch.form is not None:
+            forms = self._forms.get(batch.form)
+            if forms is None:
+                forms = self._forms[batch.form] = [object() for _ in found]
+            for (_, part), form in zip(found, forms):
+                part.form = form
         return found
 
     def load(self, batch: CheckedBatch) -> Loaded:
         """Copy a checked batch privately, and queue its way to the devices."""
         found: list[Share] = []
         for number, (begin, part) in enumerate(self._cut(batch)):
-            bound = self._executors[number].bound_for(part, True, self._heads)
+            bound = self._graph_for(part, number)
             part.device = {port: array.as_in_context(bound.store.context) for port, array in part.device.items()}
             found.append(Share(number, begin, bound, bound.load(part)))
         self._shares = found
@@ -225,9 +195,18 @@ class DataParallel:
             staging.place(ANEW, slot, places.anew, places)
         for port, begun in self._begun.items():
             if port in loaded.batch.left_out:
-                prepared("take", [self._table.arrays[port], staging.arrays[BEGINS]], [begun], axis=0, mode="clip")()
+                self._take(port, self._table.arrays[port], begun)
                 for share in self._shares:
                     share.bound.take(port, begun[share.begin : share.begin + share.loaded.batch.rows])
+
+    def _take(self, port: str, table: Any, begun: Any) -> None:
+        """Queue the states that rows begin with, out of the table."""
+        known, take = self._taking.get(port, (None, None))
+        if take is None or known is not table:  # the table has grown
+            assert self._places is not None  # as for all that carry
+            take = prepared("take", [table, self._places.arrays[BEGINS]], [begun], axis=0, mode="clip")
+            self._taking[port] = table, take
+        take()
 
     def queue(self, _: object, loaded: Loaded) -> None:
         """Count a pass, and queue its forward pass on all devices."""
@@ -236,7 +215,7 @@ class DataParallel:
         self._bounds = [weakref.ref(share.bound) for share in self._shares]
         for share in self._shares:
             if share.number:
-                for call in self._spreading[share.number - 1]:
+                for call in self._traffic[share.number - 1].arrays:
                     call()
             share.bound.forward_piece(share.loaded, share.number)
             self._executors[share.number].count(share.bound)
@@ -253,7 +232,7 @@ class DataParallel:
 
         All rows of a graph are copied, also missing ones: the share behind it then writes over these.
         """
-        known = self._gathering.setdefault(share.bound, {})
+        known = self._gathering[share.bound]
         calls = known.get(share.begin)
         if calls is None:
             end = share.begin + share.bound.bucket.batch_size
@@ -273,7 +252,7 @@ class DataParallel:
                 share.bound.input_gradients[port][: end - share.begin].copyto(whole[share.begin : end])
             self._move_auxiliary(share)
             if share.number:
-                for call in self._adding[share.number - 1]:
+                for call in self._traffic[share.number - 1].gradients:
                     call()
         self._shares = []  # graphs may be released from now on
 
@@ -308,27 +287,3 @@ class DataParallel:
             )
             found[port] = InputGradientHandle(spec, array, collect, self._clock)
         return found
-
-
-def check_in_parallel(batch: CheckedBatch) -> None:
-    """Check that a batch can be split over devices.
-
-    Raises:
-        BatchError: It cannot.
-    """
-    if batch.carry_at is not None:
-        raise BatchError(
-            "the batch does not fit:\n  windows that overlap are not split over devices: take stream(..., overlap=0)"
-        )
-
-
-def _copying_all(source: ParameterStore, target: ParameterStore) -> Calls:
-    """Return what queues copies of all parameters and auxiliary arrays."""
-    pairs = [(source.parameters.array, target.parameters.array), (source.auxiliary.array, target.auxiliary.array)]
-    return [prepared("_copyto", [one], [other]) for one, other in pairs if one is not None]
-
-
-def _adding(other: Any, gradients: Any) -> Calls:
-    """Return what queues the sum of another device's gradients and those of the first one."""
-    copy = zeros(gradients.shape, gradients.context, np.dtype(gradients.dtype).name)
-    return [prepared("_copyto", [other], [copy]), prepared("elemwise_add", [gradients, copy], [gradients])]

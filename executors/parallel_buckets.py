@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .._mxnet import mx
-from ..errors import BatchError
+from ..errors import BatchError, UnknownNameError
 from ..plans.lowering import Head
+from .blueprint import Bucket
 from .bound import Shared
 from .bucketed import Buckets, bucket_of
 from .buckets import Policy
 from .checked import CheckedBatch
-from .data_parallel import DataParallel, check_in_parallel, shares
+from .data_parallel import DataParallel, Traffic
 from .inputs import check_rows
 from .passes import Passes, Queueing
+from .shares import check_can_be_split, cut, shares
 from .state_table import StateTable
 from .ways import Way
 
@@ -47,7 +49,8 @@ class ParallelBuckets(Buckets):
             Buckets(other, policy, batch_size, True, bytes_kept, device=(number, count))
             for number, other in enumerate(shared[1:], 1)
         ]
-        self._all_shared, self._table = shared, table
+        self._shared, self._table = shared, table
+        self._traffic: list[Traffic] = []
         self._parallel: dict[tuple[object, tuple[Head, ...] | None], DataParallel] = {}
         self._last: DataParallel | None = None
 
@@ -59,16 +62,26 @@ class ParallelBuckets(Buckets):
             Error: It is closed.
         """
         self._cache.check_open()
-        check_in_parallel(batch)
+        check_can_be_split(batch)
         bucket = self._bucket(batch)
         key = tuple(bucket.items()), heads
         found = self._parallel.get(key)
         if found is None:
-            executors = [part.executor(bucket) for part in (self, *self._others)]
-            found = self._parallel[key] = DataParallel(self._all_shared, executors, heads, self._table)
+            executors = [part.executor(bucket) for part in (self, *self._others) if part.own_rows(bucket)]
+            found = DataParallel(self._shared[0], self._between(), executors, heads, self._table)
         found.prepare(batch)
         self._last = found
+        if key not in self._parallel:
+            self._parallel[key] = found
+            self._drop_unbound()
         return found, found
+
+    def _between(self) -> list[Traffic]:
+        """Return what goes between the first device and each of the others, the same for all buckets."""
+        if not self._traffic:
+            first, *others = (shared.store for shared in self._shared)
+            self._traffic = [Traffic.between(first, other) for other in others]
+        return self._traffic
 
     def _bucket(self, batch: CheckedBatch) -> Mapping[str, int]:
         """Return the bucket that holds a batch.
@@ -83,10 +96,26 @@ class ParallelBuckets(Buckets):
         return bucket
 
     def way(self, batch: CheckedBatch, heads: tuple[Head, ...] | None) -> Way:
-        """Return where the rows of the first device would go for training; binds nothing."""
-        bucket = self._bucket(batch)
-        rows = shares(batch.rows, self._devices)[0]
-        return super().way(batch.between(0, rows), heads)._replace(batch_size=self.batch_size(bucket))
+        """Return where a batch would go for training, and what that takes on the first device; binds nothing.
+
+        Raises:
+            BatchError: No bucket holds an example, the bucket has fewer rows, or the batch cannot be split.
+            Error: It is closed.
+        """
+        self._cache.check_open()
+        check_can_be_split(batch)
+        lengths, devices = self._bucket(batch), self._devices
+        graphs = [
+            (part, Bucket.holding(rows, part.own_rows(lengths), lengths, True, heads))
+            for part, (_, rows) in zip((self, *self._others), cut(batch, devices))
+        ]
+        first = self._way([graphs[0][1]])
+        return first._replace(
+            batch_size=self.batch_size(lengths),
+            masked=any(graph.padded for _, graph in graphs),
+            bound=all(part.has(graph) for part, graph in graphs),
+            resized=lambda rows: first.resized(shares(rows, devices)[0]),
+        )
 
     def bind_known(self) -> None:
         """Bind the graphs for full batches of the one bucket, if there is only one."""
@@ -95,9 +124,15 @@ class ParallelBuckets(Buckets):
         super().bind_known()
 
     @property
-    def last(self) -> Passes | None:
+    def last(self) -> DataParallel | None:
         """What has the last pass, as long as its graphs are there."""
         return self._last if self._last is not None and self._last.is_bound() else None
+
+    def call_before_eviction(self, method: Callable[[], None]) -> None:
+        """Have the method of an object called before graphs go for lack of room, as long as that object lives."""
+        super().call_before_eviction(method)
+        for part in self._others:
+            part.call_before_eviction(method)
 
     def forget(self) -> None:
         """Let go of all graphs and of the memory of inputs; waits, as errors of MXNet stick to arrays until then."""
@@ -121,9 +156,10 @@ class ParallelBuckets(Buckets):
             ArgumentError: It is no mapping.
         """
         super().release(bucket)
-        self._let_go()
         for part in self._others:
-            part.release(bucket)
+            with contextlib.suppress(UnknownNameError):  # it has had no row of such a bucket
+                part.release(bucket)
+        self._drop_unbound()
 
     def close(self) -> None:
         """Release everything and give the memory back; every other call is an Error then."""
@@ -133,5 +169,11 @@ class ParallelBuckets(Buckets):
         super().close()
 
     def _let_go(self) -> None:
+        self._traffic = []  # errors of MXNet stick to its arrays too
         self._parallel.clear()
         self._last = None
+
+    def _drop_unbound(self) -> None:
+        """Let go of what brings the outputs of graphs together that have gone."""
+        self._parallel = {key: found for key, found in self._parallel.items() if found.has_graphs}
+        self._last = self.last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from segment_cases import LAYERS, batch_of, plan_of, worst
 
 import mxtrainer as mxt
 from mxtrainer._mxnet import mx
+from mxtrainer.executors import capi, data_parallel, forms, parallel_buckets
+from mxtrainer.executors.data_parallel import DataParallel, Traffic
+from mxtrainer.executors.store import ParameterStore
 
 EXACT = 1e-11  # of the largest number, in float64
 ROWS = 5
@@ -22,7 +26,7 @@ PLAN = plan_of(LAYERS["lstm"])
 DEVICES = {2: ["cpu:0", "cpu:1"], 3: ["cpu:2", "cpu:0", "cpu:1"]}
 
 
-def pair(plan: mxt.Plan, devices: int = 2, rows: int = ROWS, **options: Any) -> tuple[mxt.Trainer, mxt.Trainer]:
+def pair(plan: mxt.Plan, devices: int = 2, rows: int | None = ROWS, **options: Any) -> tuple[mxt.Trainer, mxt.Trainer]:
     """Return a trainer on one device, and one on several."""
     optimizer = options.pop("optimizer", mxt.SGD(0.1, momentum=0.9))
     alone = mxt.Trainer(plan, optimizer, rows, **options)
@@ -94,6 +98,21 @@ def test_two_runs_on_the_same_devices_have_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("devices", DEVICES)
+@pytest.mark.parametrize("steps", [(12,), (4, 12)])
+def test_devices_rest_where_a_bucket_has_fewer_rows_than_devices(steps: tuple[int, ...], devices: int) -> None:
+    policy = mxt.buckets.Tokens(16, mxt.buckets.Fixed(steps))
+    alone, together = pair(PLAN, devices, None, buckets=policy)
+    assert policy.batch_size({"t": 12}) == 1 < devices
+    for number, lengths in enumerate([[11], [4, 2, 3, 4][: 16 // steps[0]], [12], [3]]):
+        batch = batch_of(PLAN, lengths, number)
+        if not number:
+            assert together.explain(batch).batch_size == 1
+        for trainer in (alone, together):
+            trainer.update(batch)
+        assert_alike(alone, together)
+
+
+@pytest.mark.parametrize("devices", DEVICES)
 def test_carried_states_go_with_their_rows_and_streams(devices: int) -> None:
     alone, together = pair(PLAN, devices, carry=True)
     batches = [batch_of(PLAN, [4] * ROWS, number) for number in range(3)]
@@ -106,6 +125,37 @@ def test_carried_states_go_with_their_rows_and_streams(devices: int) -> None:
     assert list(together.state) == list(alone.state)
     for stream in alone.state:
         assert worst(together.state[stream], alone.state[stream]) < EXACT
+
+
+def test_the_way_out_of_the_state_table_is_made_once_and_again_where_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def noting(name: str, *arguments: Any, **attributes: Any) -> Any:
+        made.append(name)
+        return capi.prepared(name, *arguments, **attributes)
+
+    monkeypatch.setattr(data_parallel, "prepared", noting)
+    alone, together = pair(PLAN, carry=True)
+    ways = [len(PLAN.states)] * 3 + [2 * len(PLAN.states)] * 2
+    for number, count in enumerate(ways):
+        streams = [f"{stream} {number // 3}" for stream in range(ROWS)]
+        for trainer in (alone, together):
+            trainer.update(batch_of(PLAN, [4] * ROWS, number), streams=streams)
+        assert made.count("take") == count
+    assert_alike(alone, together)
+    for stream in alone.state:
+        assert worst(together.state[stream], alone.state[stream]) < EXACT
+
+
+def test_rows_that_are_missing_begin_at_no_state_of_an_earlier_step() -> None:
+    alone, together = pair(PLAN, carry=True, on_nan="skip")
+    bad = {**batch_of(PLAN, [4] * ROWS), **{port: np.zeros((ROWS, 3)) for port in PLAN.states}}
+    bad["first.State"][ROWS - 1] = np.nan
+    for trainer in (alone, together):
+        trainer.update(bad)
+        trainer.update(batch_of(PLAN, [4] * 3, 1))
+    assert together.stats().skipped == alone.stats().skipped == (1,)
+    assert_alike(alone, together)
 
 
 def test_outputs_of_the_step_before_are_inputs_of_the_next(state_plan: mxt.Plan) -> None:
@@ -298,6 +348,115 @@ def test_the_trainer_tells_its_devices_and_what_becomes_of_a_batch() -> None:
     trainer.buckets.release({"t": 8})
     trainer.update(batch_of(PLAN, [3, 5, 1, 2, 2]))
     assert trainer.current_loss().step == 2
+
+
+@pytest.mark.parametrize("lengths", [[1, 1, 1, 7], [8, 8, 8, 8], [8, 8, 8, 7]])
+def test_what_is_told_of_a_batch_is_what_its_step_does(lengths: list[int]) -> None:
+    trainer = mxt.Trainer(PLAN, mxt.SGD(0.1), 4, devices=DEVICES[2], buckets=mxt.buckets.Multiple(4))
+    trainer.update(batch_of(PLAN, [8] * 4))
+    batch = batch_of(PLAN, lengths)
+    told = trainer.explain(batch)
+    known = lengths == [8] * 4
+    assert (dict(told.bucket), told.batch_size, told.rows) == ({"t": 8}, 4, len(lengths))
+    assert (told.masked, told.bound) == (not known, known)
+    assert told.padding == pytest.approx(1 - sum(lengths) / (4 * 8))
+    trainer.update(batch)
+    report = trainer.buckets.report()
+    assert [dict(found.lengths) for found in report.buckets] == [{"t": 8}]
+    assert trainer.explain(batch).bound
+
+
+def test_a_bucket_that_some_devices_have_had_no_row_of_can_be_released() -> None:
+    alone, together = pair(PLAN, 3, buckets=mxt.buckets.Multiple(4))
+    for trainer in (alone, together):
+        trainer.update(batch_of(PLAN, [3]))
+        trainer.update(batch_of(PLAN, [7, 5]))
+        trainer.buckets.release({"t": 4})  # not that of the outputs
+        assert trainer.buckets.report().buckets[0].bytes_planned == 0
+    assert_alike(alone, together)
+    for trainer in (alone, together):
+        trainer.update(batch_of(PLAN, [2, 4, 1]))
+    assert_alike(alone, together)
+    with pytest.raises(mxt.UnknownNameError, match=r"\{'t': 12\}"):
+        together.buckets.release({"t": 12})
+    assert_alike(alone, together)  # whose graphs are there still
+
+
+def test_a_staged_batch_outlives_the_release_of_its_bucket() -> None:
+    alone, together = pair(PLAN, buckets=mxt.buckets.Multiple(4))
+    for trainer in (alone, together):
+        trainer.update(batch_of(PLAN, [2, 3]))
+        trainer.stage(batch_of(PLAN, [4, 1], 1))
+        trainer.current_loss()
+        trainer.buckets.release({"t": 4})
+        trainer.update()
+        trainer.update(batch_of(PLAN, [3], 2))
+    assert_alike(alone, together)
+
+
+# Memory
+
+
+def test_what_is_kept_does_not_grow_with_the_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: weakref.WeakSet[DataParallel] = weakref.WeakSet()
+    copies = []
+
+    class Noted(DataParallel):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.add(self)
+
+    def between(first: ParameterStore, other: ParameterStore) -> Traffic:
+        copies.append(Traffic(*traffic(first, other)))
+        return copies[-1]
+
+    traffic = Traffic.between
+    monkeypatch.setattr(parallel_buckets, "DataParallel", Noted)
+    monkeypatch.setattr(Traffic, "between", between)
+    plan = mxt.compile_plan(
+        mxt.NetChain([mxt.BasicRecurrent(1), mxt.MeanSquaredLoss()], inputs={"Input": mxt.Sequence("t", mxt.Scalar())})
+    )
+    alone, together = pair(plan, rows=2, bytes_kept=1)
+    for steps in (*range(1, 31), 7, 8, 7):
+        batch = {"Input": np.ones((2, steps)), "Target": np.ones((2, steps, 1))}
+        for trainer in (alone, together):
+            trainer.update(batch)
+        assert len(made) <= 2
+    assert len(copies) == 1
+    assert worst(values_of(together.arrays), values_of(alone.arrays)) < 1e-5
+
+
+def test_whoever_is_to_know_hears_of_graphs_that_go_on_any_device() -> None:
+    class Heard:
+        times = 0
+
+        def hear(self) -> None:
+            self.times += 1
+
+    heard, buckets = Heard(), pair(PLAN, 3)[1].buckets
+    assert isinstance(buckets, parallel_buckets.ParallelBuckets)
+    buckets.call_before_eviction(heard.hear)
+    for part in (buckets, *buckets._others):
+        part._cache.before_eviction()
+    assert heard.times == 3
+
+
+def test_forms_of_batches_are_forgotten(linear_plan: mxt.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    met: weakref.WeakSet[forms.Form] = weakref.WeakSet()
+
+    class Noted(forms.Form):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            met.add(self)
+
+    monkeypatch.setattr(forms, "MOST", 2)
+    monkeypatch.setattr(forms, "Form", Noted)
+    together = pair(linear_plan, rows=6)[1]
+    for rows in (*range(1, 7), *range(1, 7)):
+        for dtype in ("float32", "float64"):
+            together.update({"Input": np.ones(rows, dtype), "Target": np.ones(rows, dtype)})
+            together.current_loss()
+    assert 0 < len(met) <= 4
 
 
 # Bad input
