@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..arguments import is_integer
-from ..errors import ArgumentError, Error
+from ..errors import ArgumentError, Error, StepError
 from ..executors.handles import ArrayMapping, Clock, OutputHandle
 from ..executors.passes import Passes
 from ..executors.store import ParameterStore
@@ -129,13 +129,19 @@ class Results(Resource):
 
         Raises:
             ArgumentError: The reduction is unknown.
-            StepError: A step is known to have failed.
+            StepError: A step is known to have failed, and all losses of those before it have been given.
         """
         check_reduction(reduction)
         with self._alone:
-            self._check_alive()
-            self._steps.look()
+            failure = None
+            try:
+                self._check_alive()
+                self._steps.look()
+            except StepError as error:
+                failure = error
             new = [step for step in self._steps.losses if self._given < step <= self._steps.done]
+            if failure is not None and not new:
+                raise failure
             found = [(step, self._loss(step, reduction)) for step in new]
             self._given = max(new, default=self._given)
             return found
@@ -143,7 +149,8 @@ class Results(Resource):
     def _loss(self, step: int, reduction: str) -> Losses:
         losses = self._steps.losses
         if not losses or not self.step:  # one that was discarded may have left losses
-            raise Error("there is no loss yet: call update(batch) first")
+            after = " since the checkpoint was loaded, and it holds none" if self.step else ""
+            raise Error(f"there is no loss yet{after}: call update(batch) first")
         if step not in losses:
             known = f"{min(losses)} to {max(losses)}"
             raise ArgumentError(f"there are losses of the steps {known}, and none of step {step}")

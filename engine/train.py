@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..arguments import number_within, positive_int
-from ..errors import ArgumentError
+from ..errors import ArgumentError, Error, StepError
 from .checkpoints import Checkpoints
 from .stop_signals import StopSignals
 from .trainer import Trainer
@@ -60,7 +60,8 @@ def train(
     one behind, and ends the process. (Signals come to the main thread; in another one none is looked for.)
 
     An error passes on, with an attribute ``result``: a `TrainResult` of what there was until then, best net included.
-    The trainer is whole; where a step failed, `train` goes on after `Trainer.recover`.
+    The trainer is whole, and saved where there is a `checkpoint`; where a step failed, `train` goes on after
+    `Trainer.recover`.
 
     Args:
         trainer: The trainer; it stays open.
@@ -111,6 +112,8 @@ def train(
         raise ArgumentError(f"train takes a trainer, as mxt.Trainer(...) makes one, got {type(trainer).__name__}")
     if not isinstance(resume, bool):
         raise ArgumentError(f"resume must be True or False, got {resume!r}")
+    if patience is None and min_delta:
+        raise ArgumentError("min_delta= is for patience=: give patience=, too")
     if validation is None and (validate_every is not None or monitor is not None or patience is not None):
         raise ArgumentError("validate_every=, monitor= and patience= are for a validation: give validation=, too")
     if seconds is not None and trainer.workers > 1:
@@ -133,6 +136,8 @@ def train(
     _check_ends(course, patience)
     shown = is_shown(progress) and not trainer.rank
     _go_on(trainer, course)
+    if course.validation is not None:
+        course.validation.check(trainer)
     return _run(trainer, course, shown)
 
 
@@ -199,10 +204,21 @@ def _run(trainer: Trainer, course: Course, shown: bool) -> TrainResult:
             result = _result(loop, course, reason, rate)
             course.keeper.finish(trainer)
     except BaseException as error:
+        _take_in(trainer, course, loop, error)
         with contextlib.suppress(AttributeError):
             error.result = result or _result(loop, course, "error", rate)  # type: ignore[attr-defined]  # as documented
         raise
     return result
+
+
+def _take_in(trainer: Trainer, course: Course, loop: Loop, error: BaseException) -> None:
+    """Take in the losses of all steps that were good; where no step failed, save what they have left."""
+    with contextlib.suppress(Error):
+        if isinstance(error, Exception) and not isinstance(error, StepError):
+            loop.finish()
+            course.keeper.finish(trainer)
+        else:
+            loop.look()
 
 
 def _progress(trainer: Trainer, course: Course) -> Progress:

@@ -413,9 +413,11 @@ class Trainer(Described):
         """Close; a failed step, or checkpoint, is raised unless another exception is on its way."""
         try:
             self.close()
-        except Error:
+        except Error as found:
             if error is None:
                 raise
+            if found is error:
+                found.__traceback__ = trace  # as it was, with the caller's own line
 
 
 def _streams(

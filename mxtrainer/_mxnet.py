@@ -42,6 +42,9 @@ def _import_mxnet() -> Any:
             RuntimeWarning,
             stacklevel=4,
         )
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    if not threads.strip().isdecimal():  # MXNet would end the process
+        raise ImportError(f"the variable OMP_NUM_THREADS is {threads!r}, and must be a number of threads")
     if "bool" not in np.__dict__:  # hasattr would emit numpy's own FutureWarning
         np.bool = np.bool_  # type: ignore[attr-defined]  # numpy 1.24 removed it, mxnet 1.9.1 needs it
     os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))

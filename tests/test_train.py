@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,8 @@ def test_shuffled_batches_are_validated_in_the_same_order_each_time(
     evaluate = mxt.Trainer.evaluate
 
     def noting(trainer: mxt.Trainer, batches: Any, *more: Any) -> Any:
+        if isinstance(batches, Mapping):  # the first of them, before the first step
+            return evaluate(trainer, batches, *more)
         given.append(list(batches))
         return evaluate(trainer, given[-1], *more)
 
@@ -321,9 +324,9 @@ def test_a_file_has_the_last_step(trainer: mxt.Trainer, tmp_path: Path) -> None:
 def test_a_file_is_there_after_the_first_round(trainer: mxt.Trainer, tmp_path: Path) -> None:
     def fail(record: mxt.TrainRecord) -> None:
         if record.round == 2:
-            raise RuntimeError("the power fails")
+            raise SystemExit  # which no longer saves, as where the power fails
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(SystemExit):
         mxt.train(trainer, batches_of(), 3, checkpoint=tmp_path / "run", each=fail)
     trainer.close()  # waits for the file
     with mxt.Trainer.load(tmp_path / "run") as loaded:
@@ -397,6 +400,55 @@ def test_an_error_of_a_function_passes_on_and_all_is_closed(trainer: mxt.Trainer
     assert trainer.update(drawn_batch(1)) == (1 if who == "start" else 6)  # the trainer is whole
 
 
+def test_a_finished_training_that_is_called_again_after_a_restart_only_warns(
+    trainer: mxt.Trainer, tmp_path: Path
+) -> None:
+    whole = mxt.train(trainer, batches_of(), 2, checkpoint=tmp_path / "run")
+    with mxt.Trainer.load(tmp_path / "run") as loaded, pytest.warns(UserWarning, match="has nothing to do"):
+        again = mxt.train(loaded, batches_of(), 2, validation=HELD_OUT, checkpoint=tmp_path / "run")
+    assert (again.reason, again.steps, again.net) == ("rounds", 0, whole.net)
+
+
+def test_a_validation_that_does_not_fit_is_told_before_the_first_step(trainer: mxt.Trainer) -> None:
+    for validation in ({"Input": [1.0]}, [{"Input": [1.0]}]):
+        with pytest.raises(mxt.BatchError, match=r'validation: .*\n.*port "Target" .* is missing'):
+            mxt.train(trainer, batches_of(), 1, validation=validation)
+    with pytest.raises(mxt.ArgumentError, match="validation gives no batches"):
+        mxt.train(trainer, batches_of(), 1, validation=[])
+    assert trainer.step == 0
+
+
+def test_all_good_steps_are_in_the_result_of_an_error_and_saved(trainer: mxt.Trainer, tmp_path: Path) -> None:
+    def batches() -> Iterator[dict[str, Any]]:
+        yield from (drawn_batch(number) for number in range(8))
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone") as raised:
+        mxt.train(trainer, batches(), checkpoint=tmp_path / "run")
+    assert raised.value.result.steps == 8  # type: ignore[attr-defined]  # as documented
+    with mxt.Trainer.load(tmp_path / "run") as loaded:
+        assert loaded.step == 8
+
+
+def test_all_steps_before_one_that_failed_are_in_the_result(trainer: mxt.Trainer) -> None:
+    bad = {"Input": np.full(4, np.nan), "Target": np.zeros(4)}
+    with pytest.raises(mxt.StepError) as raised:
+        mxt.train(trainer, [*(drawn_batch(number) for number in range(8)), bad, *[drawn_batch(1)] * 3], 1)
+    assert raised.value.result.steps == 8  # type: ignore[attr-defined]  # as documented
+    trainer.recover()
+    assert trainer.step == 8
+
+
+def test_an_error_within_a_with_block_keeps_the_line_of_the_caller(linear_plan: mxt.Plan) -> None:
+    def the_users_own_loop(trainer: mxt.Trainer) -> None:
+        trainer.update({"Input": np.full(4, np.nan), "Target": np.zeros(4)})
+        trainer.current_loss()
+
+    with pytest.raises(mxt.StepError) as raised, mxt.Trainer(linear_plan, mxt.SGD(0.1), 4) as trainer:
+        the_users_own_loop(trainer)
+    assert "the_users_own_loop" in [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
+
+
 @pytest.fixture
 def _ctrl_c() -> Iterator[None]:
     """Let Ctrl-C have its effect: a shell turns it off for what it runs in the background."""
@@ -464,7 +516,8 @@ def test_it_runs_in_another_thread(trainer: mxt.Trainer) -> None:
         ({"rounds": 1, "validate_every": 2}, "are for a validation: give validation="),
         ({"rounds": 1, "validation": HELD_OUT, "patience": 0}, "patience must be a positive integer"),
         ({"rounds": 1, "validation": HELD_OUT, "validate_every": 0}, "validate_every must be a positive integer"),
-        ({"rounds": 1, "validation": HELD_OUT, "min_delta": -1.0}, "min_delta must be at least 0"),
+        ({"rounds": 1, "validation": HELD_OUT, "patience": 2, "min_delta": -1.0}, "min_delta must be at least 0"),
+        ({"rounds": 1, "validation": HELD_OUT, "min_delta": 0.1}, "min_delta= is for patience="),
         ({"rounds": 1, "validation": 5}, "validation must be a batch, or batches to iterate over, got int"),
         ({"rounds": 1, "validation": iter([HELD_OUT])}, "validation is an iterator, which is used up"),
     ],

@@ -79,6 +79,7 @@ class Loop:
         self.ends: list[Mark] = []
         self.validations: list[Mark] = []
         self.round = course.rounds.begin + 1
+        self._first = trainer.step
         self.begin = self._look_at = time.perf_counter()
         self._due_at = 0  # the next step with something to do
         self._examples = 0
@@ -129,7 +130,7 @@ class Loop:
     def _attend(self, step: int, ended: bool) -> str | None:
         """Do what is due after a step; return why the training ends, or None."""
         course = self._course
-        self._look()
+        self.look()
         reason = self._report(step, ended) if ended or self._is_due(step) else None
         if ended:
             self._ended_at = step
@@ -162,7 +163,7 @@ class Loop:
         if course.seconds is not None and now < self.begin + course.seconds:
             self._look_at = min(self._look_at, self.begin + course.seconds)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Take in what has finished, and show it; does not wait."""
         known = len(self.columns.step)
         self.columns.take(self.trainer.losses())
@@ -178,9 +179,9 @@ class Loop:
         Raises:
             StepError: A step failed.
         """
-        if self.trainer.step:
+        if self.trainer.step > self._first:
             self.trainer.current_loss()
-        self._look()
+        self.look()
 
     # Records
 
@@ -206,7 +207,7 @@ class Loop:
         self.validations.append(Mark(step, self.round, self.trainer.learning_rate, self.seconds, mean))
         if self._progress is not None:
             self._progress.validated(loss, loss if validation.best is None else validation.best.loss)
-        self._look()
+        self.look()
         return losses, loss, better
 
     def _tell(self, step: int, found: tuple[Any, float, bool] | None) -> bool:

@@ -134,6 +134,9 @@ class TrainResult(Printed):
         done = f"{rounds}{self.steps:,} steps, {self.examples:,} examples in {self.seconds:.1f} s"
         speed = f"{done}, {self.examples_per_second:,.0f} a second"
         parts: list[Part] = [speed, f"ended by {self.reason}: {REASONS[self.reason]}"]
+        bad = int((~np.isfinite(self.history.validation.total)).sum())
+        if bad:
+            parts.append(f"validation was not finite, {bad} of {len(self.history.validation)} times")
         return [*parts, Table(["", "training", "validation"], self._rows())] if self.steps else parts
 
     def _rows(self) -> list[list[str]]:
@@ -149,7 +152,9 @@ class TrainResult(Printed):
         if self.best_loss is not None:
             at = np.flatnonzero(ends.step == self.best_step)
             training = _number(ends.total[at[0]]) if len(at) else ""
-            rows.append([f"best: round {self.best_round:,}", training, _number(self.best_loss)])
+            validation = history.validation.total[history.validation.step == self.best_step]
+            best = validation[-1] if len(validation) else self.best_loss  # of a training before this one
+            rows.append([f"best: round {self.best_round:,}", training, _number(best)])
         return rows
 
 

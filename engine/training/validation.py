@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...arguments import number_within, positive_int
-from ...errors import ArgumentError, unknown
+from ...errors import ArgumentError, BatchError, unknown
 from ...plans.net import NetGraph
 from ...plans.plan import Plan
 from ..losses import Losses
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
+
+NOTHING: Any = object()
 
 
 class Best(NamedTuple):
@@ -77,6 +79,27 @@ class Validation:
         """Tell whether to validate after a step, which may have ended a round."""
         return ended if self.every is None else step % self.every == 0
 
+    def check(self, trainer: Trainer) -> None:
+        """Evaluate the first batch, so that what is wrong with it is told before the first step; waits.
+
+        Raises:
+            ArgumentError: There is none.
+            BatchError: It does not fit.
+        """
+        data = self._again()
+        first: Any = data if isinstance(data, Mapping) else next(iter(data), NOTHING)
+        if first is NOTHING:
+            raise ArgumentError("validation gives no batches")
+        try:
+            trainer.evaluate(first, [])
+        except BatchError as error:
+            raise BatchError(f"validation: {error}") from error
+
+    def _again(self) -> Any:
+        """Return the data from its beginning, in the same order each time."""
+        again = hasattr(self._data, "round") and not isinstance(self._data, Mapping)
+        return self._data.round(0) if again else self._data
+
     def run(self, trainer: Trainer, number: int) -> tuple[Losses, float, bool]:
         """Evaluate, in a round; return the losses, the one that decides, and whether it is the lowest so far; waits.
 
@@ -84,8 +107,7 @@ class Validation:
             BatchError: A batch does not fit.
             StepError: A step failed.
         """
-        again = hasattr(self._data, "round") and not isinstance(self._data, Mapping)
-        data = self._data.round(0) if again else self._data  # the same order each time
+        data = self._again()
         losses = trainer.evaluate(data, [] if isinstance(data, Mapping) else None).losses
         loss = losses.total if self._monitor is None else losses[self._monitor]
         better = loss < (math.inf if self.best is None else self.best.loss)
