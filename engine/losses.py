@@ -106,9 +106,11 @@ class LossSums:
             ArgumentError: The reduction is neither.
         """
         check_reduction(reduction)
-        counted = {port: count for port, count in self._counts.items() if count}
-        values = {port: self._sums[port] / (count if reduction == "mean" else 1) for port, count in counted.items()}
-        weights = {port: self._weights[port] for port in values}
+        counts, sums, mean = self._counts, self._sums, reduction == "mean"
+        values = {port: sums[port] / (count if mean else 1) for port, count in counts.items() if count}
+        weights = self._weights  # which never change
+        if weights.keys() != values.keys():
+            weights = {port: weights[port] for port in values}
         return Losses(values, weights, step, self.examples, dict(self.steps))
 
 

@@ -142,9 +142,9 @@ class Results(Resource):
             new = [step for step in self._steps.losses if self._given < step <= self._steps.done]
             if failure is not None and not new:
                 raise failure
-            found = [(step, self._loss(step, reduction)) for step in new]
+            known = self._steps.losses
             self._given = max(new, default=self._given)
-            return found
+            return [(step, known[step].losses(reduction, step)) for step in new]
 
     def _loss(self, step: int, reduction: str) -> Losses:
         losses = self._steps.losses
