@@ -18,7 +18,7 @@ from ..resources import Resource
 from .losses import Losses, check_reduction
 from .norms import GradientMapping, NormGraph, Norms
 from .pipeline import Pipeline
-from .stats import Stats
+from .stats import KEPT, Stats
 from .trace import Timeline
 
 
@@ -139,10 +139,10 @@ class Results(Resource):
                 self._steps.look()
             except StepError as error:
                 failure = error
-            new = [step for step in self._steps.losses if self._given < step <= self._steps.done]
+            known, done = self._steps.losses, self._steps.done
+            new = [step for step in range(max(self._given, done - KEPT) + 1, done + 1) if step in known]
             if failure is not None and not new:
                 raise failure
-            known = self._steps.losses
             self._given = max(new, default=self._given)
             return [(step, known[step].losses(reduction, step)) for step in new]
 

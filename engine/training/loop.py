@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..trainer import Trainer
 
 LOOK = 0.1  # seconds between looks at what has finished
-LOOK_STEPS = 512  # the same in steps: the trainer remembers the losses of twice as many
+LOOK_STEPS = 64  # the same in steps: what is taken in is forgotten before Python's collector has looked at it
 SHOWN = 100  # the loss that is shown is that of so many steps
 
 
