@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +23,7 @@ from ..whole_files import write_whole
 from .training.record import Cell, TrainRecord
 
 
-class LineFile:
+class LineFile(ABC):
     """The base of `CSV` and `JSONLines`: a file that gets one line a record, at once."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -86,21 +87,21 @@ class LineFile:
         if file is not None:
             file.close()
 
+    @abstractmethod
     def _kept(self, lines: list[str], step: int) -> str:
         """Return the lines that stay: of steps up to one.
 
         Raises:
             FileFormatError: They are of something else.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _line(self, row: Mapping[str, Cell]) -> str:
         """Return a line.
 
         Raises:
             FileFormatError: It does not go with those before it.
         """
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         """Show the path."""
